@@ -1,0 +1,118 @@
+package oci
+
+import (
+	"context"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// StatePaused is runc's addition to the states that the specification names.
+const StatePaused specs.ContainerState = "paused"
+
+// Container is one container on this machine.
+type Container struct {
+	ID  string
+	Dir string // its own state directory
+	// Init is the first process. After Load its Console is nil.
+	Init *Process
+}
+
+// State is what `skiff-oci state` prints, and a little more.
+type State struct {
+	specs.State
+	Rootfs  string    `json:"rootfs"`
+	Created time.Time `json:"created"`
+	Owner   string    `json:"owner"`
+}
+
+// Stats is a snapshot of the container's cgroup. Zero where the kernel has no such number.
+type Stats struct {
+	Time          time.Time
+	CPUUsage      uint64 // ns
+	CPUUser       uint64 // ns
+	CPUSystem     uint64 // ns
+	CPUThrottled  uint64 // ns
+	Periods       uint64
+	ThrottledPer  uint64
+	MemoryUsage   uint64 // bytes, with page cache
+	MemoryWorking uint64 // usage minus inactive file pages, the kubelet's measure
+	MemoryRSS     uint64 // anonymous bytes
+	MemoryLimit   uint64 // 0: none
+	SwapUsage     uint64
+	PageFaults    uint64
+	MajorFaults   uint64
+	PIDs          uint64
+	PIDLimit      uint64 // 0: none
+	OOMKills      uint64
+	IO            []IOStat
+}
+
+// IOStat is one block device's counters.
+type IOStat struct {
+	Major, Minor          uint64
+	ReadBytes, WriteBytes uint64
+	Reads, Writes         uint64
+}
+
+// Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
+func Create(ctx context.Context, o CreateOptions) (*Container, error) { return nil, errNotThere }
+
+// Load finds a container that some process created.
+func Load(stateDir, id string) (*Container, error) { return nil, errNotThere }
+
+// List finds all containers below stateDir; what cannot be read is left out and named in the error.
+func List(stateDir string) ([]*Container, error) { return nil, errNotThere }
+
+// Start lets init execute the container's process. It returns when execve has happened, or with its error.
+func (c *Container) Start(ctx context.Context) error { return errNotThere }
+
+// Exec runs one more process in the container.
+func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
+	return nil, errNotThere
+}
+
+// Kill sends sig to init, or with all to every process of the container's cgroup.
+func (c *Container) Kill(sig unix.Signal, all bool) error { return errNotThere }
+
+// Delete removes what Create made. Without force the container must be stopped; with force it is killed first.
+func (c *Container) Delete(force bool) error { return errNotThere }
+
+// State tells the state as the specification defines it, read live from the kernel.
+func (c *Container) State() (State, error) { return State{}, errNotThere }
+
+// Spec is the configuration the container was created with.
+func (c *Container) Spec() (*specs.Spec, error) { return nil, errNotThere }
+
+// Pids lists the processes of the container's cgroup in the caller's pid namespace.
+func (c *Container) Pids() ([]int, error) { return nil, errNotThere }
+
+// Pause freezes every process, Resume thaws them.
+func (c *Container) Pause() error { return errNotThere }
+
+// Resume undoes Pause.
+func (c *Container) Resume() error { return errNotThere }
+
+// Update changes the cgroup's limits while the container runs; fields that are nil stay as they are.
+func (c *Container) Update(r *specs.LinuxResources) error { return errNotThere }
+
+// Stats reads the cgroup.
+func (c *Container) Stats() (Stats, error) { return Stats{}, errNotThere }
+
+// OOMKills counts the processes of this container that the kernel killed for want of memory.
+// It can still be read after init has ended, until Delete.
+func (c *Container) OOMKills() (uint64, error) { return 0, errNotThere }
+
+// WatchOOM calls f with the count of OOM kills each time it grows, until the context ends or the cgroup is removed.
+// It returns once the watch is armed.
+func (c *Container) WatchOOM(ctx context.Context, f func(kills uint64)) error { return errNotThere }
+
+// CgroupPath is the container's cgroup below the hierarchy's root, as in /proc/PID/cgroup.
+func (c *Container) CgroupPath() string { return "" }
+
+// InitMain is the role "init" of skiff-oci: it turns itself into a container's process. It does not return.
+func InitMain() {}
+
+// PauseMain is the role "pause": it holds a pod's namespaces, reaps orphans when it is pid 1 and ends on TERM or INT.
+func PauseMain(args []string) int { return 0 }

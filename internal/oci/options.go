@@ -1,0 +1,52 @@
+package oci
+
+import (
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// CreateOptions says what Create makes. Only ID, StateDir and Spec are needed.
+type CreateOptions struct {
+	ID       string      // [A-Za-z0-9_+.-]+, at most 1024 bytes
+	StateDir string      // parent of the container's own state directory; created 0700 when absent
+	Bundle   string      // absolute; relative root paths are taken from it; may be empty when Spec.Root.Path is absolute
+	Spec     *specs.Spec // runtime-spec 1.3; not modified
+	RawSpec  []byte      // optional: Spec's JSON as it was read, saves encoding it again
+
+	Stdio   [3]*os.File // the process's standard files; nil means /dev/null; ignored with Process.Terminal
+	Rootfs  *Overlay    // mounted by init inside the new mount namespace; nil: Spec.Root.Path
+	Join    map[specs.LinuxNamespaceType]*os.File
+	Exe     *os.File // sealed copy of skiff-oci (ocibin.Open); nil: a sealed copy of /proc/self/exe is made
+	RootDir *os.File // unused with Rootfs; optional: an open directory used in place of Spec.Root.Path
+
+	ConsoleSocket string     // unix socket that gets the pty master (runc's protocol); empty: Process.Console
+	ExtraFiles    []*os.File // become descriptors 3.. of the process
+	NoPivot       bool       // chroot in place of pivot_root, for a root that lives on a ramfs
+	NoNewKeyring  bool       // keep the caller's session keyring
+	PidFile       string     // gets init's pid, written atomically before Create returns
+	Warn          func(string)
+}
+
+// Overlay is a root file system made of image layers. Init mounts it in the container's own mount namespace, so the
+// host's mount table never sees it and nothing can leak.
+type Overlay struct {
+	Lower       []string // absolute, top layer first
+	Upper, Work string   // both empty: a read-only root
+	ReadOnly    bool
+	Volatile    bool // no sync on unmount (overlayfs "volatile", Linux 5.10)
+}
+
+// ExecOptions describes one more process in a running container. It joins every namespace and the cgroup of init and
+// is a child of the caller.
+type ExecOptions struct {
+	Spec          *specs.Process // Terminal, ConsoleSize, User, Args, Env, Cwd, Capabilities, NoNewPrivileges...
+	Stdio         [3]*os.File    // as in CreateOptions
+	ConsoleSocket string
+	ExtraFiles    []*os.File
+	Exe           *os.File
+	PidFile       string
+	SubCgroup     string // below the container's cgroup
+	IgnorePaused  bool
+	Warn          func(string)
+}
