@@ -1,0 +1,2 @@
+// Package serviceaccount is the ServiceAccount kind and its token subresource.
+package serviceaccount
