@@ -3,22 +3,36 @@
 // resource, authentication, authorisation and admission.
 //
 // Parts of the same process call it through Server.ClientConfig, which needs
-// neither TLS nor a socket.
+// neither TLS nor a socket, and share one set of informers (Server.Informers),
+// so that each object is held once.
 package apiserver
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"skiff.dev/skiff/internal/config"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/pki"
 	"skiff.dev/skiff/internal/store"
+)
+
+// Users and groups of skiff's own parts.
+const (
+	adminUser     = "skiff-admin"
+	mastersGroup  = "system:masters"
+	apiserverUser = "system:apiserver"
 )
 
 // Options is what the API server needs to know.
@@ -46,20 +60,46 @@ type Options struct {
 
 // Server is one API server.
 type Server struct {
-	opts Options
+	opts      Options
+	log       *slog.Logger
+	scheme    *runtime.Scheme
+	codecs    serializer.CodecFactory
+	local     *localTransport
+	client    kubernetes.Interface
+	informers informers.SharedInformerFactory
+	port      int
+	cert      *servingCert
 }
 
 // New checks the options and prepares a server. It is cheap: the work is done
-// in the component's Run. ClientConfig may be used at once; requests wait until
-// the server is there.
+// in the component's Run. ClientConfig and Informers may be used at once;
+// requests wait until the server is there.
 func New(ctx context.Context, opts Options) (*Server, error) {
-	return &Server{opts: opts}, nil
+	switch {
+	case opts.Store == nil || opts.Authority == nil:
+		return nil, errors.New("preparing the API server: a store and an authority are needed")
+	case !opts.NodeIP.IsValid():
+		return nil, errors.New("preparing the API server: the node's address is needed")
+	case !opts.ServiceCIDR.IsValid():
+		return nil, errors.New("preparing the API server: the range of service addresses is needed")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	s := &Server{opts: opts, log: opts.Log.With("component", "apiserver"), port: opts.Port, local: newLocalTransport()}
+	s.scheme, s.codecs = newScheme()
+	var err error
+	if s.client, err = kubernetes.NewForConfig(s.ClientConfig(apiserverUser, mastersGroup)); err != nil {
+		return nil, fmt.Errorf("preparing the API server's own client: %w", err)
+	}
+	s.informers = informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithTransform(dropManagedFields))
+	return s, nil
 }
 
 // Component is the server's life: "apiserver", after "store". It is ready when
-// /readyz would answer ok.
+// /readyz answers ok and the system's own objects are there.
 func (s *Server) Component() lifecycle.Component {
-	return lifecycle.Component{Name: "apiserver", Needs: []string{"store"}}
+	return lifecycle.Component{Name: "apiserver", Needs: []string{"store"}, Run: s.run, StopTimeout: 15 * time.Second}
 }
 
 // ClientConfig returns a client configuration that calls this server inside the
@@ -67,19 +107,26 @@ func (s *Server) Component() lifecycle.Component {
 // wire format is protobuf for kinds that have it; no client-side rate limit.
 // No client outside of the process can claim an identity this way.
 func (s *Server) ClientConfig(user string, groups ...string) *rest.Config {
-	return &rest.Config{QPS: -1}
+	return s.local.config(user, groups)
 }
 
-// Handler returns the whole handler chain: authentication, authorisation and
-// the API. It is nil before the component is ready.
-func (s *Server) Handler() http.Handler { return nil }
+// Informers is the process's one set of informers. Objects in it carry no
+// managedFields (sending such an object in an update keeps the fields' owners).
+// Ask it for informers before the server is ready, or call Start again.
+func (s *Server) Informers() informers.SharedInformerFactory { return s.informers }
+
+// Client is the client behind the informers, with all rights.
+func (s *Server) Client() kubernetes.Interface { return s.client }
+
+// Handler returns the whole handler chain for requests from outside:
+// authentication, authorisation and the API. It waits until the server is built.
+func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
+	b, err := s.local.wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.outside, nil
+}
 
 // Port is the TCP port the server listens on, once the component is ready.
-func (s *Server) Port() int { return s.opts.Port }
-
-// AdminKubeconfig returns a kubeconfig with a fresh client certificate for the
-// administrator (user "skiff-admin", group "system:masters") and one context of
-// the given name. server is a URL; empty means https://127.0.0.1:PORT.
-func (s *Server) AdminKubeconfig(name, server string) ([]byte, error) {
-	return nil, errors.New("writing the kubeconfig: not there yet")
-}
+func (s *Server) Port() int { return s.port }

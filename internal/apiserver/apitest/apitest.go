@@ -1,32 +1,140 @@
 // Package apitest starts the real store and the real API server inside a test's
 // process, on a free port and in a fresh directory.
+//
+//	server := apitest.Start(t)
+//	pods := server.Client().CoreV1().Pods("default")
 package apitest
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"skiff.dev/skiff/internal/apiserver"
+	"skiff.dev/skiff/internal/config"
+	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/pki"
+	"skiff.dev/skiff/internal/store"
 )
+
+// NodeIP is the address of the pretended node (TEST-NET-1, RFC 5737).
+const NodeIP = "192.0.2.10"
+
+// startTimeout is far beyond what a start takes, even on a busy machine.
+const startTimeout = time.Minute
 
 // Server is a running API server.
 type Server struct {
 	API       *apiserver.Server
 	Authority *pki.Authority
-	// Dir is the server's data directory.
+	// Dir holds the server's data: DIR/etcd, DIR/pki, DIR/etcd.sock.
 	Dir string
 	// URL is the server's address over TLS.
 	URL string
+	// Kubeconfig is the path of the administrator's kubeconfig.
+	Kubeconfig string
 }
 
 // Start runs a store and an API server until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	t.Skip("the API server is not there yet")
-	return nil
+	// Not t.TempDir: its path can be too long for a unix socket.
+	dir, err := os.MkdirTemp("", "apitest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return StartIn(t, dir)
+}
+
+// StartIn is Start with the data in dir, which may hold an earlier server's.
+func StartIn(t testing.TB, dir string) *Server {
+	t.Helper()
+	s, stop, err := Run(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stopping the API server: %v", err)
+		}
+	})
+	return s
+}
+
+// Run is Start without a test: it returns when the server is ready, together
+// with the function that stops it.
+func Run(dir string) (*Server, func() error, error) {
+	authority, err := pki.Open(filepath.Join(dir, "pki"))
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	db := store.New(store.Options{Dir: filepath.Join(dir, "etcd"), Socket: filepath.Join(dir, "etcd.sock"), Log: log})
+	api, err := apiserver.New(context.Background(), apiserver.Options{
+		Store:         db,
+		Authority:     authority,
+		Bind:          netip.MustParseAddr("127.0.0.1"),
+		NodeName:      "test-node",
+		NodeIP:        netip.MustParseAddr(NodeIP),
+		ServiceCIDR:   netip.MustParsePrefix("10.43.0.0/16"),
+		NodePorts:     config.PortRange{First: 30000, Last: 32767},
+		ClusterDomain: "cluster.local",
+		Log:           log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Server{API: api, Authority: authority, Dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	stop, err := s.run(lifecycle.Group{Components: []lifecycle.Component{db.Component(), api.Component()}})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.URL = fmt.Sprintf("https://127.0.0.1:%d", api.Port())
+	kubeconfig, err := api.AdminKubeconfig("test", s.URL)
+	if err == nil {
+		err = os.WriteFile(s.Kubeconfig, kubeconfig, 0o600)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the kubeconfig: %w", stopAfter(err, stop))
+	}
+	return s, stop, nil
+}
+
+// run starts the group and waits until all of it is ready.
+func (s *Server) run(group lifecycle.Group) (stop func() error, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ready := make(chan struct{})
+	done := make(chan error, 1)
+	go func() { done <- group.Run(ctx, func([]lifecycle.Stage) { close(ready) }) }()
+	stop = func() error {
+		cancel()
+		return <-done
+	}
+	select {
+	case <-ready:
+		return stop, nil
+	case err := <-done:
+		cancel()
+		return nil, err
+	case <-time.After(startTimeout):
+		return nil, stopAfter(fmt.Errorf("starting the API server: not ready after %s", startTimeout), stop)
+	}
+}
+
+func stopAfter(err error, stop func() error) error {
+	if serr := stop(); serr != nil {
+		return fmt.Errorf("%w (and stopping: %w)", err, serr)
+	}
+	return err
 }
 
 // Config is the in-process configuration of the administrator.
@@ -52,4 +160,3 @@ func (s *Server) TLSConfig(user string, groups ...string) (*rest.Config, error) 
 	return &rest.Config{Host: s.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
 		CAData: s.Authority.CAPEM(), CertData: pair.Cert, KeyData: pair.Key}}, nil
 }
-

@@ -1,0 +1,171 @@
+package apiserver
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"skiff.dev/skiff/internal/apiserver/resource"
+)
+
+const (
+	// keyPrefix starts every key, as with upstream.
+	keyPrefix = "/registry"
+	// compactInterval is how much history watches and continued lists may
+	// rely on: upstream's value.
+	compactInterval = 5 * time.Minute
+	// deleteWorkers is how many objects of a collection are deleted at once:
+	// upstream's value is 1, which makes a namespace of 1,000 pods slow.
+	deleteWorkers = 8
+)
+
+// storages makes the storage of each resource. All share one client of the
+// store and one compactor. (The factory in k8s.io/apiserver opens a connection
+// of its own for every resource, with its buffers at both ends.)
+type storages struct {
+	scheme    *runtime.Scheme
+	codecs    serializer.CodecFactory
+	client    *kubernetes.Client
+	compactor etcd3.Compactor
+	stop      func()
+	counts    flowcontrolrequest.StorageObjectCountTracker
+}
+
+func newStorages(scheme *runtime.Scheme, codecs serializer.CodecFactory, client *clientv3.Client, counts flowcontrolrequest.StorageObjectCountTracker) *storages {
+	wrapped := &kubernetes.Client{Client: client}
+	wrapped.Kubernetes = wrapped
+	compactor := etcd3.NewCompactor(client, compactInterval, clock.RealClock{}, func() {})
+	return &storages{scheme: scheme, codecs: codecs, client: wrapped, compactor: compactor, stop: compactor.Stop, counts: counts}
+}
+
+// keys are the resources whose keys upstream spells unlike their names; data
+// written by one is readable by the other.
+func keys() map[schema.GroupResource]string {
+	return map[schema.GroupResource]string{
+		{Resource: "nodes"}:                                       "minions",
+		{Resource: "services"}:                                    "services/specs",
+		{Resource: "endpoints"}:                                   "services/endpoints",
+		{Resource: "replicationcontrollers"}:                      "controllers",
+		{Group: "networking.k8s.io", Resource: "ingresses"}:       "ingress",
+		{Group: "networking.k8s.io", Resource: "networkpolicies"}: "networkpolicies",
+	}
+}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (s *storages) GetRESTOptions(res schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	codec, err := s.codec(res, example)
+	if err != nil {
+		return generic.RESTOptions{}, err
+	}
+	cfg := storagebackend.NewDefaultConfig(keyPrefix, codec)
+	cfg.StorageObjectCountTracker = s.counts
+	prefix, ok := keys()[res]
+	if !ok {
+		prefix = res.Resource
+	}
+	opts := generic.RESTOptions{
+		StorageConfig:             cfg.ForResource(res),
+		Decorator:                 s.cached,
+		EnableGarbageCollection:   true,
+		DeleteCollectionWorkers:   deleteWorkers,
+		ResourcePrefix:            prefix,
+		StorageObjectCountTracker: s.counts,
+	}
+	if res.Resource == "events" {
+		// Events are written often and read seldom: upstream keeps them out of
+		// the watch cache too.
+		opts.Decorator = s.raw
+	}
+	return opts, nil
+}
+
+// codec writes protobuf of the version that the example has, and reads what was
+// written into the same Go type.
+func (s *storages) codec(res schema.GroupResource, example runtime.Object) (runtime.Codec, error) {
+	gv := schema.GroupVersion{Group: res.Group, Version: "v1"}
+	if example != nil {
+		kinds, _, err := s.scheme.ObjectKinds(example)
+		if err != nil {
+			return nil, fmt.Errorf("finding the stored version of %s: %w", res, err)
+		}
+		for _, k := range kinds {
+			if k.Version != runtime.APIVersionInternal {
+				gv = k.GroupVersion()
+				break
+			}
+		}
+	}
+	wire := protobuf.NewSerializer(s.scheme, s.scheme)
+	codec := resource.StorageSerializer(s.codecs)
+	internal := schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal}
+	encoder := codec.EncoderForVersion(wire, gv)
+	decoder := codec.DecoderToVersion(codec.UniversalDeserializer(), internal)
+	return runtime.NewCodec(encoder, decoder), nil
+}
+
+// raw is a storage without a watch cache.
+func (s *storages) raw(cfg *storagebackend.ConfigForResource, resourcePrefix string, _ func(runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
+	return s.open(cfg, resourcePrefix, newFunc, newListFunc)
+}
+
+func (s *storages) open(cfg *storagebackend.ConfigForResource, resourcePrefix string, newFunc, newListFunc func() runtime.Object) (storage.Interface, factory.DestroyFunc, error) {
+	client := *s.client
+	versioner := storage.APIObjectVersioner{}
+	opened, err := etcd3.New(&client, s.compactor, cfg.Codec, newFunc, newListFunc, cfg.Prefix, resourcePrefix, cfg.GroupResource,
+		identity.NewEncryptCheckTransformer(), cfg.LeaseManagerConfig, etcd3.NewDefaultDecoder(cfg.Codec, versioner), versioner)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the storage of %s: %w", cfg.GroupResource, err)
+	}
+	return opened, sync.OnceFunc(opened.Close), nil
+}
+
+// cached is a storage behind a watch cache.
+func (s *storages) cached(cfg *storagebackend.ConfigForResource, resourcePrefix string, keyFunc func(runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
+	raw, destroy, err := s.open(cfg, resourcePrefix, newFunc, newListFunc)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := cacher.NewCacherFromConfig(cacher.Config{
+		Storage:             raw,
+		Versioner:           storage.APIObjectVersioner{},
+		GroupResource:       cfg.GroupResource,
+		EventsHistoryWindow: cfg.EventsHistoryWindow,
+		ResourcePrefix:      resourcePrefix,
+		KeyFunc:             keyFunc,
+		NewFunc:             newFunc,
+		NewListFunc:         newListFunc,
+		GetAttrsFunc:        attrs,
+		IndexerFuncs:        triggers,
+		Indexers:            indexers,
+		Codec:               cfg.Codec,
+	})
+	if err != nil {
+		destroy()
+		return nil, nil, fmt.Errorf("opening the watch cache of %s: %w", cfg.GroupResource, err)
+	}
+	delegator := cacher.NewCacheDelegator(c, raw)
+	return delegator, sync.OnceFunc(func() {
+		delegator.Stop()
+		c.Stop()
+		destroy()
+	}), nil
+}
