@@ -102,6 +102,8 @@ type Event struct {
 	Initial   bool       `json:"initial,omitempty"`
 	Deleted   bool       `json:"deleted,omitempty"`
 	Synced    bool       `json:"synced,omitempty"`
+	// Replaced ends the stream: another client follows now.
+	Replaced bool `json:"replaced,omitempty"`
 }
 
 // ExecRequest runs one more process in a container.

@@ -1,7 +1,263 @@
 package supervisor
 
-// Main is the supervisor role of the skiff-oci program; args follow the word
-// "supervisor". It returns the exit code.
-//
-//	skiff-oci supervisor --socket PATH --dir DIR
-func Main(args []string) int { return 1 }
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// requestTime bounds reading a request and writing a reply: a hung client
+	// costs one goroutine for so long.
+	requestTime = 10 * time.Second
+	// maxConns bounds concurrent connections.
+	maxConns = 4096
+)
+
+// server is the supervisor.
+type server struct {
+	log     *slog.Logger
+	socket  string
+	records records
+	ociDir  string
+	lock    *os.File
+	exe     *os.File
+	listen  *os.File
+	bootID  string
+	epoch   uint64
+	started time.Time
+
+	exits *poller
+	outs  *outputs
+	slots chan struct{}
+	done  chan struct{}
+	stop  sync.Once
+
+	mu      sync.Mutex
+	entries map[string]*entry
+	seq     uint64
+	sub     *subscriber
+	execs   map[*execution]struct{}
+}
+
+func newServer(socket, dir string, log *slog.Logger) (*server, error) {
+	s := &server{
+		log: log, socket: socket, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
+		started: time.Now(), entries: map[string]*entry{}, execs: map[*execution]struct{}{},
+		slots: make(chan struct{}, maxConns), done: make(chan struct{}),
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("reading the boot id: %w", err)
+	}
+	s.bootID = strings.TrimSpace(string(boot))
+	for _, d := range []string{dir, s.records.dir, s.ociDir} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("making the supervisor's directory: %w", err)
+		}
+	}
+	if s.exe, err = sealedSelf(); err != nil {
+		return nil, err
+	}
+	if s.exits, err = newPoller(); err != nil {
+		return nil, err
+	}
+	if s.outs, err = newOutputs(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin takes over from a predecessor: the one that executed this program in
+// its place (resume >= 0), or one that died.
+func (s *server) begin(resume int) error {
+	for _, p := range []*poller{s.exits, s.outs.poll} {
+		go func() {
+			if err := p.run(); err != nil {
+				s.log.Error("event loop ends", "err", err)
+				s.end()
+			}
+		}()
+	}
+	if resume >= 0 {
+		return s.resume(resume)
+	}
+	lock, err := lockDir(filepath.Dir(s.records.dir))
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	s.epoch = uint64(s.started.UnixNano())
+	if err := s.recover(); err != nil {
+		return err
+	}
+	s.listen, err = listenUnix(s.socket)
+	return err
+}
+
+// listenUnix makes the socket, over the remains of a predecessor that died; the
+// directory's lock says that there is no living one.
+func listenUnix(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the socket's directory: %w", err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making a socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		unix.Close(fd)
+		return nil, fmt.Errorf("removing the old socket: %w", err)
+	}
+	// The mode is set before bind creates the file: at no instant is it wider.
+	if err := unix.Fchmod(fd, 0o600); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("restricting the socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("binding %q: %w", path, err)
+	}
+	if err := unix.Listen(fd, 512); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listening on %q: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), "supervisor socket"), nil
+}
+
+// serve accepts connections until the end.
+func (s *server) serve() error {
+	raw, err := s.listen.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for {
+		var fd int
+		var aerr error
+		err := raw.Read(func(l uintptr) bool {
+			fd, _, aerr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			return !again(aerr)
+		})
+		select {
+		case <-s.done:
+			return nil
+		default:
+		}
+		if err != nil {
+			return fmt.Errorf("accepting a connection: %w", err)
+		}
+		if aerr != nil {
+			// Out of descriptors or a client that left at once; the next accept
+			// tells whether it lasts.
+			s.log.Warn("connection not accepted", "err", aerr)
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		s.accept(fd)
+	}
+}
+
+func (s *server) accept(fd int) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || (cred.Uid != 0 && int(cred.Uid) != os.Geteuid()) {
+		unix.Close(fd)
+		return
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		unix.Close(fd)
+		return
+	}
+	c, err := newConn(fd)
+	if err != nil {
+		<-s.slots
+		return
+	}
+	go func() {
+		defer func() { <-s.slots }()
+		defer c.close()
+		s.handle(c)
+	}()
+}
+
+// end stops serving; containers are left as they are.
+func (s *server) end() {
+	s.stop.Do(func() {
+		close(s.done)
+		if s.listen != nil {
+			_ = s.listen.SetDeadline(time.Unix(1, 0))
+		}
+	})
+}
+
+// handle answers the one request of a connection.
+func (s *server) handle(c *conn) {
+	c.setDeadline(time.Now().Add(requestTime))
+	var req request
+	files, err := c.recv(&req)
+	if err != nil {
+		return
+	}
+	defer closeFiles(files)
+	c.setDeadline(time.Time{})
+	run, ok := verbs()[req.Op]
+	if !ok {
+		s.reply(c, response{Error: &wireError{Text: fmt.Sprintf("supervisor does not know the request %q", req.Op)}})
+		return
+	}
+	run(s, &call{conn: c, req: &req, files: files})
+}
+
+func (s *server) reply(c *conn, r response, files ...*os.File) bool {
+	_ = c.f.SetWriteDeadline(time.Now().Add(requestTime))
+	err := c.send(&r, files...)
+	_ = c.f.SetWriteDeadline(time.Time{})
+	return err == nil
+}
+
+func (s *server) fail(c *conn, err error) { s.reply(c, response{Error: toWire(err)}) }
+
+// find returns a container that is wholly there.
+func (s *server) find(id string) (*entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[id]
+	if e == nil || e.public.Load() == nil {
+		return nil, fmt.Errorf("container %q: %w", id, ErrNotFound)
+	}
+	return e, nil
+}
+
+// publish makes the present state of e visible and tells the subscriber. The
+// caller holds e.mu.
+func (s *server) publish(e *entry) {
+	s.mu.Lock()
+	s.seq++
+	e.rec.Seq = s.seq
+	state := e.rec.Container
+	e.public.Store(&state)
+	if s.sub != nil {
+		s.sub.mark(e.rec.ID)
+	}
+	s.mu.Unlock()
+}
+
+func (s *server) list() []Container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Container, 0, len(s.entries))
+	for _, e := range s.entries {
+		if c := e.public.Load(); c != nil {
+			all = append(all, *c)
+		}
+	}
+	return all
+}

@@ -1,0 +1,211 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
+	"skiff.dev/skiff/internal/oci"
+)
+
+const (
+	// runtimeTime bounds one operation of the runtime. It is long: a node under
+	// load is slow, and a half-made container is worse than a late one.
+	runtimeTime = 2 * time.Minute
+	// killTime is how long a container may take to end after SIGKILL.
+	killTime = 30 * time.Second
+)
+
+func runtimeContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), runtimeTime)
+}
+
+// validID is what may become a file name.
+func validID(id string) bool {
+	return len(id) <= 200 && regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id)
+}
+
+// create makes a container; whatever was made is undone when a step fails.
+func (s *server) create(m *createMessage) (e *entry, err error) {
+	if m == nil || !validID(m.ID) {
+		return nil, errors.New("create needs a container id of letters, digits, '_', '.' and '-'")
+	}
+	spec := &specs.Spec{}
+	if err := json.Unmarshal(m.Spec, spec); err != nil {
+		return nil, fmt.Errorf("reading the specification of container %q: %w", m.ID, err)
+	}
+	if spec.Process == nil {
+		return nil, fmt.Errorf("the specification of container %q has no process", m.ID)
+	}
+	e, err = s.reserve(m, spec)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer func() {
+		if err != nil {
+			s.undoCreate(e)
+		}
+	}()
+	files, err := e.openStreams(s, m, spec)
+	// These are the container's ends; it has its own copies.
+	defer closeFiles(files[:])
+	if err != nil {
+		return nil, err
+	}
+	if err := s.runCreate(e, m, spec, files); err != nil {
+		return nil, err
+	}
+	if m.Start {
+		if err := s.startLocked(e); err != nil {
+			return nil, err
+		}
+	} else {
+		if err := s.records.save(&e.rec); err != nil {
+			return nil, err
+		}
+		s.publish(e)
+	}
+	return e, s.watchExit(e)
+}
+
+// reserve takes the id, invisible until publish.
+func (s *server) reserve(m *createMessage, spec *specs.Spec) (*entry, error) {
+	e := &entry{child: true, exited: make(chan struct{})}
+	e.rec = record{
+		Container: Container{ID: m.ID, Phase: PhaseCreated, Labels: m.Labels, CreatedAt: time.Now()},
+		BootID:    s.bootID, Log: m.Log, Terminal: spec.Process.Terminal, StdinOnce: m.StdinOnce,
+		SharedPID: !ownPID(m, spec),
+	}
+	if spec.Linux != nil {
+		e.rec.CgroupPath = spec.Linux.CgroupsPath
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[m.ID] != nil {
+		return nil, fmt.Errorf("container %q: %w", m.ID, ErrExists)
+	}
+	s.entries[m.ID] = e
+	return e, nil
+}
+
+// ownPID tells whether the kernel ends all of the container with its init.
+func ownPID(m *createMessage, spec *specs.Spec) bool {
+	if _, joined := m.Join[specs.PIDNamespace]; joined || spec.Linux == nil {
+		return false
+	}
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path == ""
+		}
+	}
+	return false
+}
+
+func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [3]*os.File) error {
+	join, err := s.openNamespaces(m.Join)
+	defer func() {
+		for _, f := range join {
+			f.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	o := oci.CreateOptions{
+		ID: m.ID, StateDir: s.ociDir, Bundle: m.Bundle, Spec: spec, RawSpec: bytes.Clone(m.Spec),
+		Stdio: files, Join: join, Exe: s.exe,
+		Warn: func(text string) { s.log.Warn("container runtime warns", "container", m.ID, "text", text) },
+	}
+	if m.Rootfs != nil {
+		o.Rootfs = &oci.Overlay{Lower: m.Rootfs.Lower, Upper: m.Rootfs.Upper, Work: m.Rootfs.Work, ReadOnly: m.Rootfs.ReadOnly}
+	}
+	ctx, cancel := runtimeContext()
+	defer cancel()
+	if e.runc, err = oci.Create(ctx, o); err != nil {
+		return err
+	}
+	init := e.runc.Init
+	if e.rec.StartTicks, _, err = pidfd.StartTime(init.PID); err != nil {
+		return fmt.Errorf("reading the start time of init: %w", err)
+	}
+	e.rec.PID = init.PID
+	if e.pidfd, err = pidfd.Open(init.PID, 0); err != nil {
+		return err
+	}
+	return e.takeConsole(s, init.Console)
+}
+
+// openNamespaces opens the namespaces of other containers' inits. A namespace
+// opened while the process still lives afterwards was that process's.
+func (s *server) openNamespaces(join map[specs.LinuxNamespaceType]string) (map[specs.LinuxNamespaceType]*os.File, error) {
+	files := map[specs.LinuxNamespaceType]*os.File{}
+	for kind, id := range join {
+		e, err := s.find(id)
+		if err != nil {
+			return files, fmt.Errorf("joining a namespace: %w", err)
+		}
+		e.mu.RLock()
+		f, err := e.openNamespace(kind)
+		e.mu.RUnlock()
+		if err != nil {
+			return files, err
+		}
+		files[kind] = f
+	}
+	return files, nil
+}
+
+// namespaceFiles are the names below /proc/PID/ns.
+func namespaceFile(kind specs.LinuxNamespaceType) string {
+	switch kind {
+	case specs.NetworkNamespace:
+		return "net"
+	case specs.MountNamespace:
+		return "mnt"
+	default:
+		return string(kind)
+	}
+}
+
+func (e *entry) openNamespace(kind specs.LinuxNamespaceType) (*os.File, error) {
+	if e.rec.Phase == PhaseExited {
+		return nil, fmt.Errorf("joining the %s namespace: %w", kind, stateError(e.rec.ID, PhaseExited, "running"))
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", e.rec.PID, namespaceFile(kind)))
+	if err != nil {
+		return nil, fmt.Errorf("joining the %s namespace of container %q: %w", kind, e.rec.ID, err)
+	}
+	if !pidfd.Alive(e.pidfd) {
+		f.Close()
+		return nil, fmt.Errorf("joining the %s namespace: %w", kind, stateError(e.rec.ID, PhaseExited, "running"))
+	}
+	return f, nil
+}
+
+// undoCreate removes what a failed create left. The caller holds e.mu.
+func (s *server) undoCreate(e *entry) {
+	if e.runc != nil {
+		init := e.runc.Init
+		_ = e.runc.Kill(unix.SIGKILL, true)
+		_, _ = init.Wait()
+		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
+			s.log.Warn("half-made container not removed", "container", e.rec.ID, "err", err)
+		}
+		e.runc = nil
+	}
+	s.closeStreams(e)
+	_ = s.records.remove(e.rec.ID)
+	s.forget(e)
+	e.public.Store(nil)
+}

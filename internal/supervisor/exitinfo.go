@@ -1,0 +1,35 @@
+package supervisor
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The PIDFD_GET_INFO request, include/uapi/linux/pidfd.h (Linux 6.13;
+// PIDFD_INFO_EXIT since 6.15).
+const (
+	pidfdInfoExit = 1 << 3
+	pidfdInfoSize = 64 // PIDFD_INFO_SIZE_VER0
+	// _IOWR(PIDFS_IOCTL_MAGIC 0xFF, 11, struct pidfd_info)
+	pidfdGetInfo = 3<<30 | pidfdInfoSize<<16 | 0xFF<<8 | 11
+)
+
+// pidfdInfo is the kernel's struct pidfd_info.
+type pidfdInfo struct {
+	mask     uint64
+	cgroupid uint64
+	_        [11]uint32 // pid, tgid, ppid, the eight user and group ids
+	exitCode int32
+	// The kernel copies at most the size that the request names.
+}
+
+// exitInfo asks how a process that was not a child has ended.
+func exitInfo(fd int) (unix.WaitStatus, bool) {
+	info := pidfdInfo{mask: pidfdInfoExit}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+	if errno != 0 || info.mask&pidfdInfoExit == 0 {
+		return 0, false
+	}
+	return unix.WaitStatus(info.exitCode), true
+}

@@ -1,0 +1,183 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLogLine is where a longer line is cut into partial entries, as containerd does.
+const maxLogLine = 16 << 10
+
+// logFile writes a container's output in the CRI's log format:
+//
+//	2026-01-02T15:04:05.123456789Z stdout F a whole line
+//	2026-01-02T15:04:05.123456789Z stdout P the beginning of one
+//
+// Output without a newline is written at once as a partial entry: nothing is
+// held back, so nothing is lost with the process, and a reader who follows
+// sees a prompt when it is written. It is used by one goroutine at a time.
+type logFile struct {
+	opts LogOptions
+	f    *os.File
+	size int64
+	// partial tells that the last entry of either stream was a P entry.
+	partial map[string]bool
+	// lost counts bytes of output that could not be written.
+	lost int64
+}
+
+// openLog opens or makes the log, appending to what is there.
+func openLog(opts LogOptions) (*logFile, error) {
+	l := &logFile{opts: opts, partial: map[string]bool{}}
+	if opts.Path == "" {
+		return l, nil
+	}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *logFile) open() error {
+	if err := os.MkdirAll(filepath.Dir(l.opts.Path), 0o755); err != nil {
+		return fmt.Errorf("making the log's directory: %w", err)
+	}
+	// O_NOFOLLOW: whoever can write to the log directory must not be able to
+	// aim the log at another file.
+	f, err := os.OpenFile(l.opts.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	if l.f != nil {
+		l.f.Close()
+	}
+	l.f, l.size = f, info.Size()
+	return nil
+}
+
+func (l *logFile) close() {
+	if l.f != nil {
+		l.f.Close()
+		l.f = nil
+	}
+}
+
+// reopen starts writing to the log's path again, after somebody renamed the file.
+func (l *logFile) reopen() error {
+	if l.opts.Path == "" {
+		return nil
+	}
+	return l.open()
+}
+
+// write appends data of a stream ("stdout", "stderr"), using scratch as buffer,
+// and returns the buffer for its next use. It never fails: what cannot be
+// written is counted.
+func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byte) []byte {
+	if l.opts.Path == "" {
+		return scratch
+	}
+	buf := scratch[:0]
+	var stamp [64]byte
+	head := append(now.UTC().AppendFormat(stamp[:0], time.RFC3339Nano), ' ')
+	head = append(append(head, stream...), ' ')
+	for rest := data; len(rest) > 0; {
+		line, tag := rest, byte('P')
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+			line, rest, tag = rest[:i], rest[i+1:], 'F'
+		} else {
+			rest = nil
+		}
+		for len(line) > maxLogLine {
+			buf = appendEntry(buf, head, 'P', line[:maxLogLine])
+			line = line[maxLogLine:]
+		}
+		buf = appendEntry(buf, head, tag, line)
+		l.partial[stream] = tag == 'P'
+	}
+	l.append(buf, len(data))
+	l.rotateIfLarge(now)
+	return buf
+}
+
+func appendEntry(buf, head []byte, tag byte, line []byte) []byte {
+	buf = append(buf, head...)
+	buf = append(buf, tag, ' ')
+	buf = append(buf, line...)
+	return append(buf, '\n')
+}
+
+// append writes whole entries or none, so that a disk that fills up in the
+// middle leaves no torn entry.
+func (l *logFile) append(buf []byte, bytes int) {
+	if l.f == nil && l.open() != nil {
+		l.lost += int64(bytes)
+		return
+	}
+	n, err := l.f.Write(buf)
+	if err == nil {
+		l.size += int64(n)
+		return
+	}
+	l.lost += int64(bytes)
+	if n > 0 {
+		if err := l.f.Truncate(l.size); err != nil {
+			l.size += int64(n)
+		}
+	}
+}
+
+// rotateIfLarge renames a full log and starts a new one, at the end of a line
+// of each stream so that no line spans two files.
+func (l *logFile) rotateIfLarge(now time.Time) {
+	if l.opts.MaxSize <= 0 || l.size < l.opts.MaxSize || l.partial["stdout"] || l.partial["stderr"] {
+		return
+	}
+	old := l.opts.Path + "." + now.UTC().Format("20060102-150405.000000000")
+	if err := os.Rename(l.opts.Path, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.size = 0 // try again a file's length later, not with each line
+		return
+	}
+	if err := l.open(); err != nil {
+		// Go on with the old file under its new name rather than lose lines.
+		return
+	}
+	l.prune()
+}
+
+// prune removes the oldest rotated files beyond MaxFiles.
+func (l *logFile) prune() {
+	if l.opts.MaxFiles <= 0 {
+		return
+	}
+	dir, base := filepath.Split(l.opts.Path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var old []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), base+".") && e.Type().IsRegular() {
+			old = append(old, e.Name())
+		}
+	}
+	slices.Sort(old)
+	for len(old) > l.opts.MaxFiles-1 {
+		_ = os.Remove(filepath.Join(dir, old[0]))
+		old = old[1:]
+	}
+}

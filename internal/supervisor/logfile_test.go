@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLogFormat(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	const stamp = "2026-01-02T03:04:05.000000678Z stdout "
+	for name, c := range map[string]struct {
+		writes []string
+		want   []string
+	}{
+		"line":       {[]string{"a\n"}, []string{"F a"}},
+		"empty line": {[]string{"\n\n"}, []string{"F ", "F "}},
+		"prompt":     {[]string{"name? ", "x\n"}, []string{"P name? ", "F x"}},
+		"cut":        {[]string{"a", "b", "\nc\n"}, []string{"P a", "P b", "F ", "F c"}},
+		"long":       {[]string{strings.Repeat("x", maxLogLine+1) + "\n"}, []string{"P " + strings.Repeat("x", maxLogLine), "F x"}},
+		"carriage":   {[]string{"a\r\n"}, []string{"F a\r"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "deep", "0.log")
+			l, err := openLog(LogOptions{Path: path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			var buf []byte
+			for _, w := range c.writes {
+				buf = l.write("stdout", []byte(w), at, buf)
+			}
+			got, _ := os.ReadFile(path)
+			var want string
+			for _, w := range c.want {
+				want += stamp + w + "\n"
+			}
+			if string(got) != want {
+				t.Errorf("got %.200q, want %.200q", got, want)
+			}
+		})
+	}
+}
+
+func TestLogRotationKeepsEveryLine(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "0.log")
+	l, err := openLog(LogOptions{Path: path, MaxSize: 1000, MaxFiles: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	now := time.Now()
+	var want strings.Builder
+	for i := range 500 {
+		line := fmt.Sprintf("line %d\n", i)
+		want.WriteString(line)
+		now = now.Add(time.Millisecond)
+		half := len(line) / 2
+		l.write("stdout", []byte(line[:half]), now, nil)
+		l.write("stdout", []byte(line[half:]), now, nil)
+	}
+	files, _ := filepath.Glob(path + ".*")
+	if len(files) < 10 {
+		t.Errorf("%d rotated files", len(files))
+	}
+	var all strings.Builder
+	for _, f := range append(files, path) {
+		data, _ := os.ReadFile(f)
+		all.WriteString(logText(t, data))
+	}
+	if all.String() != want.String() {
+		t.Error("lines were lost, doubled or reordered")
+	}
+	l.opts.MaxFiles = 3
+	l.prune()
+	if files, _ := filepath.Glob(path + ".*"); len(files) != 2 {
+		t.Errorf("%d rotated files, want 2", len(files))
+	}
+}
+
+func TestReopenAfterRename(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	l, err := openLog(LogOptions{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	l.write("stdout", []byte("a\n"), time.Now(), nil)
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	l.write("stdout", []byte("b\n"), time.Now(), nil)
+	if err := l.reopen(); err != nil {
+		t.Fatal(err)
+	}
+	l.write("stdout", []byte("c\n"), time.Now(), nil)
+	old, _ := os.ReadFile(path + ".old")
+	fresh, _ := os.ReadFile(path)
+	if got := logText(t, old) + "|" + logText(t, fresh); got != "a\nb\n|c\n" {
+		t.Errorf("logs %q", got)
+	}
+}

@@ -1,0 +1,122 @@
+package supervisor
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exit codes of the role.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	// exitAnother says that another supervisor holds the directory.
+	exitAnother = 3
+)
+
+// Main is the supervisor role of the skiff-oci program; args follow the word
+// "supervisor". It returns the exit code.
+//
+//	skiff-oci supervisor --socket PATH --dir DIR [--ready-fd N] [--resume-fd N]
+//
+// It writes one byte to the ready descriptor when it listens, and its own log
+// to standard error.
+func Main(args []string) int {
+	// A supervisor with a hundred containers holds little live memory and makes
+	// little garbage: collecting early keeps it small and costs nothing.
+	debug.SetGCPercent(25)
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
+	flags := flag.NewFlagSet("supervisor", flag.ContinueOnError)
+	socket := flags.String("socket", "", "address to listen on")
+	dir := flags.String("dir", "", "directory of the records")
+	ready := flags.Int("ready-fd", -1, "descriptor that gets a byte when the socket listens")
+	resume := flags.Int("resume-fd", -1, "descriptor with the state of the predecessor")
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if *socket == "" || *dir == "" {
+		log.Error("supervisor needs --socket and --dir")
+		return exitUsage
+	}
+	s, err := newServer(*socket, *dir, log)
+	if err == nil {
+		err = s.begin(*resume)
+	}
+	if errors.Is(err, errAnother) {
+		return exitAnother
+	}
+	if err != nil {
+		log.Error("supervisor cannot start", "err", err)
+		return exitFailure
+	}
+	tellReady(*ready)
+	if err := s.serve(); err != nil {
+		log.Error("supervisor ends", "err", err)
+		return exitFailure
+	}
+	return 0
+}
+
+func tellReady(fd int) {
+	if fd < 0 {
+		return
+	}
+	f := os.NewFile(uintptr(fd), "ready")
+	_, _ = f.Write([]byte{1})
+	f.Close()
+}
+
+var errAnother = errors.New("another supervisor is running")
+
+// lockDir makes sure that there is one supervisor per directory. The lock ends
+// with the process, and passes on to a successor in place.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the supervisor's directory: %w", err)
+	}
+	f, err := os.OpenFile(dir+"/lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the supervisor's lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, errAnother
+	}
+	return f, nil
+}
+
+// sealedSelf opens this program as a sealed memfd, from which inits are
+// executed: no container can write to it (CVE-2019-5736).
+func sealedSelf() (*os.File, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("opening the own program: %w", err)
+	}
+	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	if have, err := unix.FcntlInt(self.Fd(), unix.F_GET_SEALS, 0); err == nil && have&seals == seals {
+		return self, nil
+	}
+	defer self.Close()
+	fd, err := unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("copying the own program: memfd_create: %w", err)
+	}
+	copied := os.NewFile(uintptr(fd), "skiff-oci")
+	if _, err := io.Copy(copied, self); err != nil {
+		copied.Close()
+		return nil, fmt.Errorf("copying the own program: %w", err)
+	}
+	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		copied.Close()
+		return nil, fmt.Errorf("sealing the own program: %w", err)
+	}
+	return copied, nil
+}

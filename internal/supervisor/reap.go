@@ -1,0 +1,182 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
+)
+
+// drainChunks bounds what is read of a container's output at its end, when
+// another process still holds the pipe and keeps writing.
+const drainChunks = 64
+
+// watchExit calls reap once when init has ended.
+func (s *server) watchExit(e *entry) error {
+	fd := int(e.pidfd.Fd())
+	events := uint32(unix.EPOLLIN)
+	if !e.child {
+		// The exit status of a foreign process can be read when its parent has
+		// reaped it; the kernel tells that by a hang-up (Linux 6.15 or later;
+		// before, the hang-up comes as well and the status stays unknown).
+		events = 0
+	}
+	return s.exits.add(fd, events, func(got uint32) {
+		if !e.child && got&unix.EPOLLHUP == 0 {
+			return
+		}
+		s.exits.remove(fd)
+		go s.reap(e)
+	})
+}
+
+// reap collects the exit of init: what it wrote is logged first, then the exit
+// is on disk, then clients hear of it.
+func (s *server) reap(e *entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pidfd == nil || e.rec.Phase == PhaseExited {
+		return
+	}
+	exit := e.collect()
+	s.settleExit(e, exit)
+}
+
+func (s *server) settleExit(e *entry, exit Exit) {
+	if e.runc != nil {
+		if kills, err := e.runc.OOMKills(); err == nil && kills > 0 {
+			exit.OOMKilled = true
+		}
+		if e.rec.SharedPID {
+			_ = e.runc.Kill(unix.SIGKILL, true)
+		}
+	}
+	s.outs.poll.call(func() {
+		for _, o := range []*output{e.stdout, e.stderr} {
+			if o != nil {
+				o.drain(drainChunks)
+				o.finish()
+			}
+		}
+		if e.log != nil {
+			e.rec.LostLogBytes = e.log.lost
+			e.log.close()
+		}
+	})
+	if e.rec.LostLogBytes > 0 {
+		s.log.Warn("output of a container was lost", "container", e.rec.ID, "bytes", e.rec.LostLogBytes)
+	}
+	closeFiles([]*os.File{e.stdin, e.console})
+	e.stdin, e.console = nil, nil
+	e.rec.Phase = PhaseExited
+	e.rec.Exit = &exit
+	if err := s.records.save(&e.rec); err != nil {
+		// Clients still hear of it; only a supervisor that is killed now would forget.
+		s.log.Error("exit not recorded", "container", e.rec.ID, "err", err)
+	}
+	s.publish(e)
+	close(e.exited)
+}
+
+// collect reaps a child, or asks the kernel how a foreign process ended.
+func (e *entry) collect() Exit {
+	exit := Exit{At: time.Now(), Code: UnknownExitCode, Unknown: true}
+	if e.child {
+		status, err := pidfd.Wait(e.pidfd)
+		if err != nil {
+			return exit
+		}
+		return exitOf(status.Code, int(status.Signal))
+	}
+	if status, ok := exitInfo(int(e.pidfd.Fd())); ok {
+		return exitOf(status.ExitStatus(), int(signalOf(status)))
+	}
+	return exit
+}
+
+func exitOf(code, signal int) Exit {
+	exit := Exit{At: time.Now(), Code: code}
+	if signal > 0 {
+		exit.Code, exit.Signal = 128+signal, signal
+	}
+	return exit
+}
+
+func signalOf(w unix.WaitStatus) unix.Signal {
+	if w.Signaled() {
+		return w.Signal()
+	}
+	return 0
+}
+
+// execution is a process begun by exec.
+type execution struct {
+	pidfd *os.File
+	conn  *conn
+}
+
+// watchExec sends the process's exit on its connection and closes the channel.
+func (s *server) watchExec(x *execution) (<-chan struct{}, error) {
+	done := make(chan struct{})
+	fd := int(x.pidfd.Fd())
+	collect := func() {
+		defer close(done)
+		status, err := pidfd.Wait(x.pidfd)
+		exit := exitOf(status.Code, int(status.Signal))
+		if err != nil {
+			exit = Exit{At: time.Now(), Code: UnknownExitCode, Unknown: true}
+		}
+		s.mu.Lock()
+		delete(s.execs, x)
+		s.mu.Unlock()
+		s.reply(x.conn, response{Exit: &exit})
+	}
+	err := s.exits.add(fd, unix.EPOLLIN, func(uint32) {
+		s.exits.remove(fd)
+		go collect()
+	})
+	if err != nil {
+		go collect() // at the price of a thread
+	}
+	return done, err
+}
+
+// shutdown refuses while containers run, or ends them all.
+func (s *server) shutdown(force bool) error {
+	s.mu.Lock()
+	var all []*entry
+	for _, e := range s.entries {
+		if e.public.Load() != nil {
+			all = append(all, e)
+		}
+	}
+	s.mu.Unlock()
+	if !force {
+		for _, e := range all {
+			if e.phase() != PhaseExited {
+				return fmt.Errorf("container %q runs: %w", e.rec.ID, ErrBusy)
+			}
+		}
+		return nil
+	}
+	results := make(chan error, len(all))
+	for _, e := range all {
+		go func() { results <- s.delete(e, true) }()
+	}
+	var first error
+	for range all {
+		if err := <-results; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// shutdown ends the stream without freeing the descriptor, which the
+// connection's own goroutine does.
+func (c *conn) shutdown() {
+	_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+}

@@ -1,0 +1,147 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
+	"skiff.dev/skiff/internal/oci"
+)
+
+// recover finds the containers of a supervisor that was killed. One bad record
+// never stops the rest.
+func (s *server) recover() error {
+	good, bad, err := s.records.load()
+	if err != nil {
+		return err
+	}
+	for _, rec := range good {
+		s.adopt(rec)
+	}
+	s.recoverUnrecorded(bad)
+	return nil
+}
+
+// adopt makes a record an entry again.
+func (s *server) adopt(rec *record) {
+	e := &entry{rec: *rec, exited: make(chan struct{})}
+	s.mu.Lock()
+	s.entries[rec.ID] = e
+	s.seq = max(s.seq, rec.Seq)
+	s.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	e.runc, err = oci.Load(s.ociDir, rec.ID)
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+		s.log.Warn("runtime state not read", "container", rec.ID, "err", err)
+	}
+	if rec.Phase == PhaseExited {
+		s.publish(e)
+		close(e.exited)
+		return
+	}
+	if rec.BootID == s.bootID {
+		e.pidfd, err = pidfd.Open(rec.PID, rec.StartTicks)
+	} else {
+		err = pidfd.ErrGone
+	}
+	if err == nil {
+		err = s.resumeStreams(e)
+	}
+	if err == nil {
+		s.publish(e)
+		err = s.watchExit(e)
+	}
+	if err != nil {
+		s.log.Warn("container ended unseen", "container", rec.ID, "reason", err.Error())
+		s.settleExit(e, Exit{Code: UnknownExitCode, Unknown: true, At: time.Now()})
+	}
+}
+
+// resumeStreams opens the pipes of a container again and goes on with its log.
+// A log that cannot be opened does not end the container.
+func (s *server) resumeStreams(e *entry) error {
+	log, err := openLog(e.rec.Log)
+	if err != nil {
+		s.log.Warn("log not opened", "container", e.rec.ID, "err", err)
+		log = &logFile{opts: e.rec.Log, partial: map[string]bool{}}
+	}
+	e.log = log
+	if e.rec.Terminal {
+		return nil // its terminal died with the old supervisor
+	}
+	dir := s.records.pipes(e.rec.ID)
+	for stream, o := range map[string]**output{"stdout": &e.stdout, "stderr": &e.stderr} {
+		path := filepath.Join(dir, stream)
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) != nil {
+			continue
+		}
+		if *o, err = s.openOutput(e, path, stream); err != nil {
+			return err
+		}
+		if err := (*o).begin(); err != nil {
+			return err
+		}
+	}
+	stdin := filepath.Join(dir, "stdin")
+	fd, err := unix.Open(stdin, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err == nil {
+		_ = unix.SetNonblock(fd, false)
+		e.stdin = fileOf(fd, stdin)
+	}
+	return nil
+}
+
+// recoverUnrecorded handles containers of the runtime that have no good record:
+// those whose create was never answered are removed, those whose record is
+// damaged are known again by what the kernel tells.
+func (s *server) recoverUnrecorded(bad map[string]error) {
+	all, err := oci.List(s.ociDir)
+	if err != nil {
+		s.log.Warn("runtime state not wholly read", "err", err)
+	}
+	for _, c := range all {
+		if s.entries[c.ID] != nil {
+			continue
+		}
+		if cause, damaged := bad[c.ID]; damaged {
+			s.log.Warn("record is damaged; it is made anew", "container", c.ID, "err", cause)
+			if s.rebuild(c) == nil {
+				continue
+			}
+		}
+		if err := c.Delete(true); err != nil {
+			s.log.Warn("unfinished container not removed", "container", c.ID, "err", err)
+		}
+		_ = s.records.remove(c.ID)
+	}
+	for id, cause := range bad {
+		if s.entries[id] == nil {
+			s.log.Warn("record is damaged; it is removed", "container", id, "err", cause)
+			_ = s.records.remove(id)
+		}
+	}
+}
+
+func (s *server) rebuild(c *oci.Container) error {
+	state, err := c.State()
+	if err != nil {
+		return err
+	}
+	start, _, err := pidfd.StartTime(state.Pid)
+	if err != nil {
+		return fmt.Errorf("container %q: %w", c.ID, err)
+	}
+	rec := record{
+		Container: Container{ID: c.ID, Phase: PhaseRunning, PID: state.Pid, CgroupPath: c.CgroupPath(), CreatedAt: state.Created, StartedAt: state.Created},
+		BootID:    s.bootID, StartTicks: start,
+	}
+	s.adopt(&rec)
+	return nil
+}
