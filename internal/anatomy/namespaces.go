@@ -1,0 +1,49 @@
+package anatomy
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"skiff.dev/skiff/internal/kernel/namespace"
+)
+
+// inodesOf reads the namespaces of a process by the names of /proc/PID/ns.
+// The map is empty when the process is gone.
+func inodesOf(pid int) map[string]uint64 {
+	inodes := map[string]uint64{}
+	for _, kind := range namespace.Kinds() {
+		if inode := namespace.Inode(pid, kind); inode != 0 {
+			inodes[kind.File] = inode
+		}
+	}
+	return inodes
+}
+
+// hostnameOf reads the name that the processes of pid's UTS namespace see.
+func hostnameOf(pid int) (string, error) {
+	kind, _ := namespace.ByType("uts")
+	file, err := namespace.Open(fmt.Sprintf("/proc/%d/ns/uts", pid), kind)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	type answer struct {
+		name string
+		err  error
+	}
+	answers := make(chan answer)
+	go func() {
+		// The thread stays locked and ends with this goroutine: nothing else
+		// ever runs in the pod's namespace.
+		runtime.LockOSThread()
+		if err := namespace.Enter(int(file.Fd()), kind.Flag); err != nil {
+			answers <- answer{err: fmt.Errorf("entering the pod's uts namespace: %w", err)}
+			return
+		}
+		name, err := os.Hostname()
+		answers <- answer{name, err}
+	}()
+	a := <-answers
+	return a.name, a.err
+}
