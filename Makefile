@@ -1,0 +1,70 @@
+# The verbs of this repository; `make help` lists them.
+SHELL := /bin/sh
+export CGO_ENABLED = 0
+GOFLAGS_BUILD = -trimpath -ldflags "-s -w"
+OCI = internal/ocibin/bin/skiff-oci.gz
+HELLO = internal/helloimage/bin/hello.gz
+FUZZTIME ?= 20s
+PACKAGES = busybox-static nginx-light iproute2 nftables
+
+.PHONY: help build demo test test-vm perf fuzz lint gen check-gen clean release deps FORCE
+
+help: ## list the verbs
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: bin/skiff bin/skiff-oci ## build bin/skiff and bin/skiff-oci, static
+
+bin/skiff: $(OCI) $(HELLO) FORCE
+	go build $(GOFLAGS_BUILD) -o $@ ./cmd/skiff
+
+bin/skiff-oci: FORCE
+	go build $(GOFLAGS_BUILD) -o $@ ./cmd/skiff-oci
+
+bin/hello: FORCE
+	go build $(GOFLAGS_BUILD) -o $@ ./cmd/hello
+
+# The small programs travel inside bin/skiff. They are packed anew only when
+# they changed, so that an unchanged skiff is not linked again.
+$(OCI): bin/skiff-oci
+	@mkdir -p $(@D)
+	gzip -9nc bin/skiff-oci > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+
+$(HELLO): bin/hello
+	@mkdir -p $(@D)
+	gzip -9nc bin/hello > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+
+demo: build ## start a cluster, deploy examples/hello, call it in three ways
+	go run ./test/demo
+
+deps: ## install what the tests need beside Go (Debian's packages)
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && rm -f /etc/nginx/sites-enabled/default; }
+
+test: deps build ## run all tests
+	go test -timeout 30m ./...
+
+perf: build ## print the benchmarks and hold them against their budgets
+	go run ./test/perf
+
+fuzz: ## run every fuzz target for FUZZTIME
+	go run ./test/fuzz -time $(FUZZTIME)
+
+lint: ## formatter, vet and linters
+	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
+	go vet ./...
+	go build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+
+gen: ## write what is generated
+	go generate ./...
+
+check-gen: gen ## fail if what is generated is not what is committed
+	git diff --exit-code
+
+clean: ## remove what make built
+	rm -rf bin internal/ocibin/bin/skiff-oci.gz internal/helloimage/bin/hello.gz
+
+release: build ## bin/skiff for amd64 and arm64 with checksums
+	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o bin/skiff-arm64 ./cmd/skiff
+	cd bin && sha256sum skiff skiff-arm64 skiff-oci > SHA256SUMS
