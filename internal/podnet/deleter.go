@@ -1,0 +1,71 @@
+package podnet
+
+import (
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/netlink"
+)
+
+// deleter removes links. The kernel waits for a grace period for each removal;
+// links whose removal is asked for while one is under way go together in the
+// next one.
+type deleter struct {
+	delete func([]string) error
+
+	mu      sync.Mutex
+	running bool
+	waiting []*removal
+}
+
+type removal struct {
+	name string
+	done chan error
+}
+
+// remove returns when the link is gone.
+func (d *deleter) remove(name string) error {
+	r := &removal{name: name, done: make(chan error, 1)}
+	d.mu.Lock()
+	d.waiting = append(d.waiting, r)
+	if !d.running {
+		d.running = true
+		go d.work()
+	}
+	d.mu.Unlock()
+	return <-r.done
+}
+
+func (d *deleter) work() {
+	for {
+		d.mu.Lock()
+		batch := d.waiting
+		d.waiting = nil
+		if len(batch) == 0 {
+			d.running = false
+			d.mu.Unlock()
+			return
+		}
+		d.mu.Unlock()
+		names := make([]string, len(batch))
+		for i, r := range batch {
+			names[i] = r.name
+		}
+		err := d.delete(names)
+		for _, r := range batch {
+			r.done <- err
+		}
+	}
+}
+
+// deleteLinks removes links by name; one that is gone already is fine, as the
+// end of a namespace takes its links with it.
+func (n *Network) deleteLinks(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, n.route.Do(netlink.DeleteLink(name).Ignoring(unix.ENODEV)))
+	}
+	return errors.Join(errs...)
+}
