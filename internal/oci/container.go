@@ -5,7 +5,8 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // StatePaused is runc's addition to the states that the specification names.
@@ -17,6 +18,10 @@ type Container struct {
 	Dir string // its own state directory
 	// Init is the first process. After Load its Console is nil.
 	Init *Process
+
+	rec  record
+	spec *specs.Spec
+	cg   *cgroup.Manager
 }
 
 // State is what `skiff-oci state` prints, and a little more.
@@ -56,43 +61,30 @@ type IOStat struct {
 	Reads, Writes         uint64
 }
 
-// Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
-func Create(ctx context.Context, o CreateOptions) (*Container, error) { return nil, errNotThere }
-
-// Load finds a container that some process created.
-func Load(stateDir, id string) (*Container, error) { return nil, errNotThere }
-
 // List finds all containers below stateDir; what cannot be read is left out and named in the error.
 func List(stateDir string) ([]*Container, error) { return nil, errNotThere }
-
-// Start lets init execute the container's process. It returns when execve has happened, or with its error.
-func (c *Container) Start(ctx context.Context) error { return errNotThere }
 
 // Exec runs one more process in the container.
 func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
 	return nil, errNotThere
 }
 
-// Kill sends sig to init, or with all to every process of the container's cgroup.
-func (c *Container) Kill(sig unix.Signal, all bool) error { return errNotThere }
-
-// Delete removes what Create made. Without force the container must be stopped; with force it is killed first.
-func (c *Container) Delete(force bool) error { return errNotThere }
-
-// State tells the state as the specification defines it, read live from the kernel.
-func (c *Container) State() (State, error) { return State{}, errNotThere }
-
 // Spec is the configuration the container was created with.
-func (c *Container) Spec() (*specs.Spec, error) { return nil, errNotThere }
+func (c *Container) Spec() (*specs.Spec, error) {
+	if c.spec != nil {
+		return c.spec, nil
+	}
+	return c.loadSpec()
+}
 
 // Pids lists the processes of the container's cgroup in the caller's pid namespace.
-func (c *Container) Pids() ([]int, error) { return nil, errNotThere }
+func (c *Container) Pids() ([]int, error) { return c.cg.Procs() }
 
 // Pause freezes every process, Resume thaws them.
-func (c *Container) Pause() error { return errNotThere }
+func (c *Container) Pause() error { return c.cg.Freeze() }
 
 // Resume undoes Pause.
-func (c *Container) Resume() error { return errNotThere }
+func (c *Container) Resume() error { return c.cg.Thaw() }
 
 // Update changes the cgroup's limits while the container runs; fields that are nil stay as they are.
 func (c *Container) Update(r *specs.LinuxResources) error { return errNotThere }
@@ -109,10 +101,7 @@ func (c *Container) OOMKills() (uint64, error) { return 0, errNotThere }
 func (c *Container) WatchOOM(ctx context.Context, f func(kills uint64)) error { return errNotThere }
 
 // CgroupPath is the container's cgroup below the hierarchy's root, as in /proc/PID/cgroup.
-func (c *Container) CgroupPath() string { return "" }
-
-// InitMain is the role "init" of skiff-oci: it turns itself into a container's process. It does not return.
-func InitMain() {}
+func (c *Container) CgroupPath() string { return c.rec.Cgroup }
 
 // PauseMain is the role "pause": it holds a pod's namespaces, reaps orphans when it is pid 1 and ends on TERM or INT.
 func PauseMain(args []string) int { return 0 }

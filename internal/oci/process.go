@@ -2,7 +2,10 @@ package oci
 
 import (
 	"errors"
+	"fmt"
 	"os"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // Process is a process that Create or Exec made. Its parent is the caller.
@@ -21,9 +24,26 @@ type ExitStatus struct {
 
 // Wait reaps the process, a child of the caller, and says how it ended. It blocks a thread only from Linux's waitid;
 // poll PIDFD first to wait without one.
-func (p *Process) Wait() (ExitStatus, error) { return ExitStatus{}, errNotThere }
+func (p *Process) Wait() (ExitStatus, error) {
+	st, err := pidfd.Wait(p.PIDFD)
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("waiting for process %d: %w", p.PID, err)
+	}
+	if st.Signal != 0 {
+		return ExitStatus{Code: 128 + int(st.Signal), Signal: int(st.Signal), Core: st.Core}, nil
+	}
+	return ExitStatus{Code: st.Code}, nil
+}
 
 // Close closes the descriptors.
-func (p *Process) Close() error { return nil }
+func (p *Process) Close() error {
+	var errs []error
+	for _, f := range []*os.File{p.PIDFD, p.Console} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
 
 var errNotThere = errors.New("not there yet")

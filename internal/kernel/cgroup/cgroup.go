@@ -1,0 +1,310 @@
+// Package cgroup makes, limits, reads and removes control groups by writing cgroupfs itself, on version 1 (one
+// hierarchy per controller), version 2 (one for all) and the hybrid of both, which is version 1 with an empty 2.
+//
+// One Manager stands for one container's cgroup: the same path in every hierarchy.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hierarchy is one mounted cgroup file system.
+type Hierarchy struct {
+	Mount       string   // where it is mounted
+	Controllers []string // v1: "cpu", "cpuacct" or "name=systemd"; v2: none here, see cgroup.controllers
+}
+
+// Layout is how this machine mounts its cgroups.
+type Layout struct {
+	V2          bool
+	Hierarchies []Hierarchy // v2: exactly one
+}
+
+// Root is where cgroups are mounted by convention, systemd's and everyone's.
+const Root = "/sys/fs/cgroup"
+
+// ErrNone says that no cgroup file system is mounted.
+var ErrNone = errors.New("no cgroup file system is mounted on " + Root)
+
+// Detect reads the machine's layout.
+func Detect() (Layout, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(Root, &st); err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+		return Layout{V2: true, Hierarchies: []Hierarchy{{Mount: Root}}}, nil
+	}
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return Layout{}, fmt.Errorf("reading own cgroups: %w", err)
+	}
+	var l Layout
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 || f[1] == "" { // 0:: is the empty v2 hierarchy of a hybrid machine
+			continue
+		}
+		dir := filepath.Join(Root, strings.TrimPrefix(f[1], "name="))
+		if unix.Statfs(dir, &st) != nil || st.Type != unix.CGROUP_SUPER_MAGIC {
+			continue // a controller that nobody mounted
+		}
+		l.Hierarchies = append(l.Hierarchies, Hierarchy{Mount: dir, Controllers: strings.Split(f[1], ",")})
+	}
+	if len(l.Hierarchies) == 0 {
+		return Layout{}, ErrNone
+	}
+	return l, nil
+}
+
+// own reads the caller's own cgroup in a hierarchy, for relative paths.
+func own(h Hierarchy) string {
+	b, _ := os.ReadFile("/proc/self/cgroup")
+	want := strings.Join(h.Controllers, ",")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && f[1] == want {
+			return f[2]
+		}
+	}
+	return "/"
+}
+
+// Manager is one cgroup.
+type Manager struct {
+	Layout Layout
+	Path   string // as given: absolute below each hierarchy's root, or relative to the caller's own cgroup
+	dirs   []string
+}
+
+// New names a cgroup; nothing is made yet. p is runtime-spec's cgroupsPath: absolute from the mount point, or relative,
+// then below the caller's own cgroup. "slice:prefix:name", systemd's notation, is understood as the path that systemd
+// would choose.
+func New(p string) (*Manager, error) {
+	l, err := Detect()
+	if err != nil {
+		return nil, err
+	}
+	return NewIn(l, p)
+}
+
+// NewIn is New on a known layout.
+func NewIn(l Layout, p string) (*Manager, error) {
+	if parts := strings.Split(p, ":"); len(parts) == 3 && !strings.Contains(p, "/") {
+		p = systemdPath(parts[0], parts[1], parts[2])
+	}
+	if clean := path.Clean("/" + p); clean == "/" {
+		return nil, fmt.Errorf("linux.cgroupsPath: %q names the root cgroup", p)
+	}
+	for e := range strings.SplitSeq(p, "/") {
+		if e == ".." {
+			return nil, fmt.Errorf("linux.cgroupsPath: %q contains \"..\"", p)
+		}
+	}
+	m := &Manager{Layout: l, Path: p}
+	for _, h := range l.Hierarchies {
+		base := h.Mount
+		if !path.IsAbs(p) {
+			base = filepath.Join(base, own(h))
+		}
+		m.dirs = append(m.dirs, filepath.Join(base, p))
+	}
+	return m, nil
+}
+
+// systemdPath expands a slice's dashes into its parents, as systemd.slice(5) does.
+func systemdPath(slice, prefix, name string) string {
+	if slice == "" {
+		slice = "system.slice"
+	}
+	dir := "/"
+	stem := strings.TrimSuffix(slice, ".slice")
+	for i, r := range stem {
+		if r == '-' && i > 0 {
+			dir = path.Join(dir, stem[:i]+".slice")
+		}
+	}
+	if stem != "-" {
+		dir = path.Join(dir, stem+".slice")
+	}
+	if !strings.HasSuffix(name, ".slice") {
+		name += ".scope"
+	}
+	if prefix != "" && !strings.HasSuffix(name, ".slice") {
+		name = prefix + "-" + name
+	}
+	return path.Join(dir, name)
+}
+
+// Dir is the directory that holds the files of a v1 controller, or the one directory of v2. Empty when the machine
+// does not mount the controller.
+func (m *Manager) Dir(controller string) string {
+	if m.Layout.V2 {
+		return m.dirs[0]
+	}
+	for i, h := range m.Layout.Hierarchies {
+		for _, c := range h.Controllers {
+			if c == controller {
+				return m.dirs[i]
+			}
+		}
+	}
+	return ""
+}
+
+// Dirs are all directories, in the layout's order.
+func (m *Manager) Dirs() []string { return m.dirs }
+
+// Exists tells whether the cgroup is there.
+func (m *Manager) Exists() bool {
+	for _, d := range m.dirs {
+		if _, err := os.Lstat(d); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Create makes the cgroup in every hierarchy. What it made is removed again when a later step fails.
+func (m *Manager) Create() (err error) {
+	var made []string
+	defer func() {
+		if err != nil {
+			for i := len(made) - 1; i >= 0; i-- {
+				unix.Rmdir(made[i])
+			}
+		}
+	}()
+	for i, d := range m.dirs {
+		base := m.Layout.Hierarchies[i].Mount
+		got, err := m.makeAll(base, strings.TrimPrefix(d, base))
+		made = append(made, got...)
+		if err != nil {
+			return fmt.Errorf("creating cgroup %q: %w", d, err)
+		}
+	}
+	return nil
+}
+
+// makeAll makes base/rel and its parents, and returns what was not there.
+func (m *Manager) makeAll(base, rel string) (made []string, err error) {
+	full := filepath.Join(base, rel)
+	switch err := unix.Mkdir(full, 0o755); err {
+	case nil:
+		made = append(made, full)
+		return made, m.inherit(full)
+	case unix.EEXIST:
+		return nil, nil
+	case unix.ENOENT:
+	default:
+		return nil, err
+	}
+	dir := base
+	for e := range strings.SplitSeq(strings.Trim(rel, "/"), "/") {
+		dir = filepath.Join(dir, e)
+		err := unix.Mkdir(dir, 0o755)
+		if err == unix.EEXIST {
+			continue
+		}
+		if err != nil {
+			return made, err
+		}
+		made = append(made, dir)
+		if err := m.inherit(dir); err != nil {
+			return made, err
+		}
+	}
+	return made, nil
+}
+
+// inherit gives a new v1 cpuset its parent's CPUs and memory nodes; empty ones accept no process.
+func (m *Manager) inherit(dir string) error {
+	if m.Layout.V2 || !strings.HasPrefix(dir, m.Dir("cpuset")) && !m.isCpuset(dir) {
+		return nil
+	}
+	for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
+		v, err := read(filepath.Dir(dir), f)
+		if err != nil {
+			return err
+		}
+		if err := write(dir, f, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) isCpuset(dir string) bool {
+	for _, h := range m.Layout.Hierarchies {
+		for _, c := range h.Controllers {
+			if c == "cpuset" && strings.HasPrefix(dir, h.Mount+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Add moves a process, with all its threads, into the cgroup. sub is a path below it, "" for itself; it is made.
+func (m *Manager) Add(pid int, sub string) error {
+	for i, d := range m.dirs {
+		if sub != "" {
+			if _, err := m.makeAll(m.Layout.Hierarchies[i].Mount,
+				strings.TrimPrefix(filepath.Join(d, sub), m.Layout.Hierarchies[i].Mount)); err != nil {
+				return fmt.Errorf("creating cgroup %q: %w", filepath.Join(d, sub), err)
+			}
+		}
+		if err := write(filepath.Join(d, sub), "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("adding process %d to cgroup: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// Procs lists the processes of the cgroup and of all cgroups below it.
+func (m *Manager) Procs() ([]int, error) {
+	dir := m.Dir("pids")
+	if dir == "" {
+		dir = m.dirs[0]
+	}
+	var out []int
+	err := walk(dir, func(d string) error {
+		v, err := read(d, "cgroup.procs")
+		if err != nil {
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
+				return nil
+			}
+			return err
+		}
+		for line := range strings.Lines(v) {
+			if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+				out = append(out, n)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// walk visits dir and the cgroups below it, parents first.
+func walk(dir string, f func(string) error) error {
+	if err := f(dir); err != nil {
+		return err
+	}
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // removed meanwhile
+	}
+	for _, e := range es {
+		if e.IsDir() {
+			if err := walk(filepath.Join(dir, e.Name()), f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// Freeze stops every process of the cgroup until Thaw.
+func (m *Manager) Freeze() error { return m.freeze(true) }
+
+// Thaw lets them run again.
+func (m *Manager) Thaw() error { return m.freeze(false) }
+
+// Frozen tells whether the cgroup is frozen.
+func (m *Manager) Frozen() bool {
+	if m.Layout.V2 {
+		v, err := read(m.dirs[0], "cgroup.freeze")
+		return err == nil && v == "1"
+	}
+	d := m.Dir("freezer")
+	if d == "" {
+		return false
+	}
+	v, err := read(d, "freezer.self_freezing")
+	return err == nil && v == "1"
+}
+
+// freeze writes the wish and waits for the kernel to say that it is done. On v1 a cgroup that forks while it is
+// frozen can stay FREEZING for ever until it is thawed for a moment, so that is what happens now and then.
+func (m *Manager) freeze(on bool) error {
+	dir, file, want, wish := m.Dir("freezer"), "freezer.state", "THAWED", "THAWED"
+	switch {
+	case m.Layout.V2:
+		dir, file, want, wish = m.dirs[0], "cgroup.freeze", "frozen 0", "0"
+		if on {
+			want, wish = "frozen 1", "1"
+		}
+	case on:
+		want, wish = "FROZEN", "FROZEN"
+	}
+	if dir == "" {
+		return fmt.Errorf("freezing cgroup %q: no freezer controller is mounted", m.Path)
+	}
+	if err := write(dir, file, wish); err != nil {
+		return err
+	}
+	state := file
+	if m.Layout.V2 {
+		state = "cgroup.events"
+	}
+	for i := range 2000 {
+		v, err := read(dir, state)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(v, want) {
+			return nil
+		}
+		if on && !m.Layout.V2 && i%50 == 49 {
+			write(dir, file, "THAWED")
+			time.Sleep(100 * time.Microsecond)
+			if err := write(dir, file, wish); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Duration(min(i, 20)*50) * time.Microsecond)
+	}
+	if on {
+		write(dir, file, map[bool]string{true: "0", false: "THAWED"}[m.Layout.V2])
+	}
+	return fmt.Errorf("freezing cgroup %q: %w", m.Path, os.ErrDeadlineExceeded)
+}

@@ -1,0 +1,136 @@
+package mount
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options is what fstab-like options of runtime-spec's mounts[] mean.
+type Options struct {
+	Bind, Recursive bool // "bind", "rbind"
+	Remount, CopyUp bool
+	Attr            Attr     // of the mount alone
+	RecAttr         Attr     // "rro" and its like: of it and all below
+	Propagation     []uint64 // in order, MS_REC included
+	Params          []string // for the file system itself
+	IDMap, IDMapRec bool
+}
+
+type flag struct {
+	name       string
+	set, clear uint64
+}
+
+// flags are the options that change a mount's attributes; with "r" in front they change it recursively
+// (runtime-spec config-linux "recursive mount attributes").
+var flags = [...]flag{
+	{"ro", unix.MOUNT_ATTR_RDONLY, 0}, {"rw", 0, unix.MOUNT_ATTR_RDONLY},
+	{"nosuid", unix.MOUNT_ATTR_NOSUID, 0}, {"suid", 0, unix.MOUNT_ATTR_NOSUID},
+	{"nodev", unix.MOUNT_ATTR_NODEV, 0}, {"dev", 0, unix.MOUNT_ATTR_NODEV},
+	{"noexec", unix.MOUNT_ATTR_NOEXEC, 0}, {"exec", 0, unix.MOUNT_ATTR_NOEXEC},
+	{"nodiratime", unix.MOUNT_ATTR_NODIRATIME, 0}, {"diratime", 0, unix.MOUNT_ATTR_NODIRATIME},
+	{"relatime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR__ATIME},
+	{"norelatime", 0, unix.MOUNT_ATTR__ATIME},
+	{"noatime", unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR__ATIME},
+	{"atime", 0, unix.MOUNT_ATTR__ATIME},
+	{"strictatime", unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR__ATIME},
+	{"nostrictatime", 0, unix.MOUNT_ATTR__ATIME},
+	{"nosymfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0}, {"symfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW},
+}
+
+var propagations = [...]flag{
+	{"private", unix.MS_PRIVATE, 0}, {"rprivate", unix.MS_PRIVATE | unix.MS_REC, 0},
+	{"shared", unix.MS_SHARED, 0}, {"rshared", unix.MS_SHARED | unix.MS_REC, 0},
+	{"slave", unix.MS_SLAVE, 0}, {"rslave", unix.MS_SLAVE | unix.MS_REC, 0},
+	{"unbindable", unix.MS_UNBINDABLE, 0}, {"runbindable", unix.MS_UNBINDABLE | unix.MS_REC, 0},
+}
+
+// superblock options that fsopen takes as flags of the file system.
+var superblock = [...]string{"sync", "dirsync", "lazytime", "mand", "silent"}
+
+// ignored options are defaults, or mean nothing to a new mount.
+var ignored = [...]string{"defaults", "async", "nolazytime", "nomand", "loud", "iversion", "noiversion", "acl", "noacl"}
+
+// Known lists the option names that ParseOptions understands, for `features`.
+func Known() []string {
+	out := []string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
+	for _, f := range flags {
+		out = append(out, f.name, "r"+f.name)
+	}
+	for _, p := range propagations {
+		out = append(out, p.name)
+	}
+	out = append(out, superblock[:]...)
+	return append(out, ignored[:]...)
+}
+
+// Propagation translates one word, as linux.rootfsPropagation has it.
+func Propagation(word string) (uint64, bool) {
+	for _, p := range propagations {
+		if p.name == word {
+			return p.set, true
+		}
+	}
+	return 0, false
+}
+
+// ParseOptions sorts options into what the kernel's calls want. What it does not know is the file system's.
+func ParseOptions(list []string) Options {
+	var o Options
+	for _, w := range list {
+		o.add(w)
+	}
+	return o
+}
+
+func (o *Options) add(w string) {
+	switch w {
+	case "bind":
+		o.Bind = true
+		return
+	case "rbind":
+		o.Bind, o.Recursive = true, true
+		return
+	case "remount":
+		o.Remount = true
+		return
+	case "tmpcopyup":
+		o.CopyUp = true
+		return
+	case "idmap":
+		o.IDMap, o.IDMapRec = true, false
+		return
+	case "ridmap":
+		o.IDMap, o.IDMapRec = true, true
+		return
+	}
+	if p, ok := Propagation(w); ok {
+		o.Propagation = append(o.Propagation, p)
+		return
+	}
+	for _, f := range flags {
+		if f.name == w {
+			o.Attr.apply(f)
+			return
+		}
+	}
+	for _, f := range flags {
+		if strings.HasPrefix(w, "r") && f.name == w[1:] {
+			o.RecAttr.apply(f)
+			return
+		}
+	}
+	for _, i := range ignored {
+		if i == w {
+			return
+		}
+	}
+	o.Params = append(o.Params, w)
+}
+
+// apply lets a later option win over an earlier one.
+func (a *Attr) apply(f flag) {
+	a.Set = a.Set&^f.clear | f.set
+	a.Clear = a.Clear&^f.set | f.clear
+}

@@ -1,0 +1,218 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/mount"
+	"skiff.dev/skiff/internal/kernel/namespace"
+)
+
+// makePlan translates the configuration into what init does, and opens every file that init needs from the host.
+func (cr *creation) makePlan(context.Context) error {
+	s, p := cr.o.Spec, &cr.plan
+	if err := cr.files.stdio(cr.o.Stdio, cr.o.ExtraFiles); err != nil {
+		return err
+	}
+	p.fds = len(cr.files.list())
+	p.rootFD, p.rootPath, p.noPivot = -1, cr.c.Dir, cr.o.NoPivot
+	if err := cr.planNamespaces(); err != nil {
+		return err
+	}
+	if err := cr.planRoot(); err != nil {
+		return err
+	}
+	for i := range s.Mounts {
+		if err := cr.planMount(i, &s.Mounts[i]); err != nil {
+			return err
+		}
+	}
+	if s.Hostname != "" {
+		p.hostname, p.hasHost = s.Hostname, true
+	}
+	if s.Domainname != "" {
+		p.domainname, p.hasDomain = s.Domainname, true
+	}
+	if s.Root != nil {
+		p.readonlyFS = s.Root.Readonly
+	}
+	if s.Linux != nil {
+		p.masked, p.readonly = s.Linux.MaskedPaths, s.Linux.ReadonlyPaths
+		for k, v := range s.Linux.Sysctl {
+			p.sysctls = append(p.sysctls, pair{k, v})
+		}
+		if err := cr.planDevices(); err != nil {
+			return err
+		}
+	}
+	p.process.console = true
+	if s.Process == nil {
+		return nil // `start` will say that there is nothing to run
+	}
+	return planProcess(&p.process, s.Process, s, cr.o.Warn)
+}
+
+// planNamespaces decides per namespace: new by clone, joined, or the caller's.
+func (cr *creation) planNamespaces() error {
+	if cr.o.Spec.Linux == nil {
+		return nil
+	}
+	for i, ns := range cr.o.Spec.Linux.Namespaces {
+		k, ok := namespace.ByType(string(ns.Type))
+		if !ok {
+			return fmt.Errorf("linux.namespaces[%d].type: %q is not a namespace", i, ns.Type)
+		}
+		f := cr.o.Join[ns.Type]
+		if f == nil && ns.Path != "" {
+			opened, err := namespace.Open(ns.Path, k)
+			if err != nil {
+				return fmt.Errorf("linux.namespaces[%d].path: %w", i, err)
+			}
+			cr.files.owned = append(cr.files.owned, opened)
+			f = opened
+		} else if f != nil {
+			if err := namespace.Check(f, k); err != nil {
+				return fmt.Errorf("linux.namespaces[%d]: %w", i, err)
+			}
+		}
+		if f == nil {
+			cr.newNamespace(k)
+		} else if err := cr.joinNamespace(k, f); err != nil {
+			return fmt.Errorf("linux.namespaces[%d]: %w", i, err)
+		}
+	}
+	return cr.planIDs()
+}
+
+func (cr *creation) newNamespace(k namespace.Kind) {
+	switch k.Flag {
+	case unix.CLONE_NEWCGROUP:
+		// Its root is the cgroup of the moment, so init makes it after it was put into its own.
+		cr.plan.unshare |= uint64(k.Flag)
+		return
+	case unix.CLONE_NEWTIME:
+		cr.sp.newTime = true
+		return
+	case unix.CLONE_NEWNS:
+		cr.plan.newMounts = true
+	case unix.CLONE_NEWNET:
+		cr.plan.newNet = true
+	}
+	cr.sp.clone |= k.Flag
+}
+
+func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) error {
+	switch k.Flag {
+	case unix.CLONE_NEWPID:
+		cr.sp.pidNS = f
+	case unix.CLONE_NEWTIME:
+		cr.sp.timeNS = f
+	case unix.CLONE_NEWUSER:
+		cr.sp.userNS = f
+	default:
+		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
+	}
+	return nil
+}
+
+// planIDs takes over the mappings of a new user namespace.
+func (cr *creation) planIDs() error {
+	l := cr.o.Spec.Linux
+	if cr.sp.clone&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	cr.sp.uids, cr.sp.gids = idMap(l.UIDMappings), idMap(l.GIDMappings)
+	return nil
+}
+
+func idMap(ms []specs.LinuxIDMapping) []syscall.SysProcIDMap {
+	out := make([]syscall.SysProcIDMap, len(ms))
+	for i, m := range ms {
+		out[i] = syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)}
+	}
+	return out
+}
+
+func absRoot(o *CreateOptions) string {
+	if o.Spec.Root == nil {
+		return ""
+	}
+	if filepath.IsAbs(o.Spec.Root.Path) {
+		return filepath.Clean(o.Spec.Root.Path)
+	}
+	return filepath.Join(o.Bundle, o.Spec.Root.Path)
+}
+
+// planRoot opens the root directory here, in the caller's mount namespace and with its rights.
+func (cr *creation) planRoot() error {
+	l, p := cr.o.Spec.Linux, &cr.plan
+	if l != nil && l.RootfsPropagation != "" {
+		prop, ok := mount.Propagation(l.RootfsPropagation)
+		if !ok {
+			return fmt.Errorf("linux.rootfsPropagation: %q is not one of shared, slave, private, unbindable and r...",
+				l.RootfsPropagation)
+		}
+		p.rootProp = prop
+	}
+	if ov := cr.o.Rootfs; ov != nil {
+		p.overlay = overlayPlan{ov.Lower, ov.Upper, ov.Work, ov.ReadOnly, ov.Volatile}
+		return nil
+	}
+	root := absRoot(&cr.o)
+	if !p.newMounts {
+		f, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return fmt.Errorf("root.path: %w", err)
+		}
+		p.rootFD = cr.files.add(f, true)
+		return nil
+	}
+	fd, err := mount.Clone(unix.AT_FDCWD, root, true)
+	if err != nil {
+		return fmt.Errorf("root.path: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), root)
+	if !mount.IsDir(fd) {
+		f.Close()
+		return fmt.Errorf("root.path: %q is not a directory", root)
+	}
+	p.rootFD = cr.files.add(f, true)
+	return nil
+}
+
+// planMount parses one entry of mounts[] and opens its source.
+func (cr *creation) planMount(i int, m *specs.Mount) error {
+	o := mount.ParseOptions(m.Options)
+	mp := mountPlan{dest: m.Destination, fstype: m.Type, source: m.Source, params: o.Params, fd: -1,
+		set: o.Attr.Set, clr: o.Attr.Clear, rset: o.RecAttr.Set, rclr: o.RecAttr.Clear,
+		propagation: o.Propagation, copyUp: o.CopyUp}
+	if mp.source == "" {
+		mp.source = mp.fstype
+	}
+	switch {
+	case o.Remount:
+		mp.kind = mountRemount
+	case o.Bind || m.Type == "bind":
+		mp.kind = mountBind
+		src := m.Source
+		if !filepath.IsAbs(src) {
+			src = filepath.Join(cr.o.Bundle, src)
+		}
+		fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
+		if err != nil {
+			return fmt.Errorf("mounts[%d].source: %w", i, err)
+		}
+		mp.dir = mount.IsDir(fd)
+		mp.fd = cr.files.add(os.NewFile(uintptr(fd), src), true)
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		mp.kind = mountCgroup
+	}
+	cr.plan.mounts = append(cr.plan.mounts, mp)
+	return nil
+}

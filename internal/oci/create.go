@@ -1,0 +1,307 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
+	"skiff.dev/skiff/internal/kernel/pidfd"
+)
+
+// creation is one Create on its way; undo holds what to take back, newest last.
+type creation struct {
+	o     CreateOptions
+	c     *Container
+	plan  plan
+	sp    spawn
+	files fileList
+	wire  *wire
+	child *child
+	undo  []func()
+}
+
+// Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
+func Create(ctx context.Context, o CreateOptions) (*Container, error) {
+	if err := validID(o.ID); err != nil {
+		return nil, err
+	}
+	if err := Validate(o.Spec); err != nil {
+		return nil, err
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), spec: o.Spec}}
+	defer cr.files.close()
+	for _, step := range createParentSteps() {
+		if err := ctx.Err(); err != nil {
+			cr.rollback()
+			return nil, err
+		}
+		if err := step.do(cr, ctx); err != nil {
+			cr.rollback()
+			return nil, fmt.Errorf("creating container %q: %w", o.ID, err)
+		}
+	}
+	return cr.c, nil
+}
+
+type parentStep struct {
+	name string
+	do   func(*creation, context.Context) error
+}
+
+// createParentSteps is the parent's half of making a container, in order.
+func createParentSteps() []parentStep {
+	return []parentStep{
+		{"directory", (*creation).makeDir},
+		{"plan", (*creation).makePlan},
+		{"cgroup", (*creation).makeCgroup},
+		{"socket", (*creation).listenStart},
+		{"clone", (*creation).cloneInit},
+		{"record", (*creation).saveCreating},
+		{"limits", (*creation).placeInit},
+		{"handshake", (*creation).handshake},
+		{"state", (*creation).saveCreated},
+	}
+}
+
+func (cr *creation) rollback() {
+	for i := len(cr.undo) - 1; i >= 0; i-- {
+		cr.undo[i]()
+	}
+}
+
+func (cr *creation) onFail(f func()) { cr.undo = append(cr.undo, f) }
+
+func (cr *creation) makeDir(context.Context) error {
+	if err := os.MkdirAll(cr.o.StateDir, 0o700); err != nil {
+		return err
+	}
+	err := os.Mkdir(cr.c.Dir, 0o711) // others may pass: a mapped root has to reach the mount point
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("container with id %q: %w", cr.o.ID, ErrExists)
+	}
+	if err != nil {
+		return err
+	}
+	cr.onFail(func() { os.RemoveAll(cr.c.Dir) })
+	raw := cr.o.RawSpec
+	if raw == nil {
+		if raw, err = json.Marshal(cr.o.Spec); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(cr.c.Dir, specFile), raw, 0o600)
+}
+
+func (cr *creation) makeCgroup(context.Context) error {
+	p := "/" + cr.o.ID
+	if l := cr.o.Spec.Linux; l != nil && l.CgroupsPath != "" {
+		p = l.CgroupsPath
+	}
+	m, err := cgroup.New(p)
+	if err != nil {
+		return err
+	}
+	cr.c.cg = m
+	existed := m.Exists()
+	if err := m.Create(); err != nil {
+		return err
+	}
+	if !existed {
+		cr.onFail(func() { m.Destroy() })
+	}
+	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil {
+		if err := m.Set(l.Resources); err != nil {
+			return fmt.Errorf("linux.resources: %w", err)
+		}
+	}
+	return nil
+}
+
+// listenStart makes the socket on which init waits. It is bound through a descriptor of the directory, because a path
+// may be longer than a socket address allows.
+func (cr *creation) listenStart(context.Context) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	f := os.NewFile(uintptr(fd), startSock)
+	cr.plan.listen = cr.files.add(f, true)
+	return withShortPath(cr.c.Dir, startSock, func(addr *unix.SockaddrUnix) error {
+		if err := unix.Bind(fd, addr); err != nil {
+			return os.NewSyscallError("bind", err)
+		}
+		return os.NewSyscallError("listen", unix.Listen(fd, 1))
+	})
+}
+
+func withShortPath(dir, name string, f func(*unix.SockaddrUnix) error) error {
+	d, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(d)
+	return f(&unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(d) + "/" + name})
+}
+
+func (cr *creation) cloneInit(context.Context) error {
+	w, theirs, err := newWire()
+	if err != nil {
+		return err
+	}
+	cr.wire = w
+	cr.onFail(func() { w.f.Close() })
+	cr.sp.sock = cr.files.add(theirs, true)
+	cr.sp.files = cr.files.list()
+	if cr.sp.exe = cr.o.Exe; cr.sp.exe == nil {
+		if cr.sp.exe, err = SealedSelf(); err != nil {
+			return err
+		}
+		defer cr.sp.exe.Close()
+	}
+	if cr.child, err = cr.sp.run(); err != nil {
+		return err
+	}
+	cr.onFail(cr.child.kill)
+	cr.files.close() // init's copies must be the only ones, or its death would go unseen
+	cr.c.Init = &Process{PID: cr.child.pid, PIDFD: cr.child.pidfd}
+	return nil
+}
+
+// saveCreating comes as early as the pid is known, so that `delete --force` finds what a killed caller left.
+func (cr *creation) saveCreating(context.Context) error {
+	start, _, err := pidfd.StartTime(cr.child.pid)
+	if err != nil {
+		return cr.child.died()
+	}
+	o := &cr.o
+	cr.c.rec = record{
+		Version: specs.Version, ID: o.ID, PID: cr.child.pid, Start: start, Boot: bootID(), Bundle: o.Bundle,
+		Rootfs: cr.plan.rootPath, Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
+		Annotations: o.Spec.Annotations,
+	}
+	if o.Rootfs == nil {
+		cr.c.rec.Rootfs = absRoot(o)
+	}
+	return cr.c.save()
+}
+
+func (cr *creation) placeInit(context.Context) error {
+	var c coder
+	cr.plan.stateJSON = cr.c.hookState(specs.StateCreating)
+	cr.plan.code(&c)
+	if err := cr.wire.sendPlan(c.b); err != nil {
+		return fmt.Errorf("sending the plan: %w", err)
+	}
+	if err := cr.c.cg.Add(cr.child.pid, ""); err != nil {
+		return err
+	}
+	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)
+	return cr.wire.send(msgGo, nil)
+}
+
+// setOOMScore lowers the score only where CAP_SYS_RESOURCE allows it.
+func setOOMScore(pid int, p *processPlan, warn func(string)) {
+	if !p.hasOOM {
+		return
+	}
+	path := "/proc/" + strconv.Itoa(pid) + "/oom_score_adj"
+	if err := os.WriteFile(path, []byte(strconv.Itoa(p.oomAdj)), 0); err != nil {
+		warn("process.oomScoreAdj " + strconv.Itoa(p.oomAdj) + " is not applied: " + err.Error())
+	}
+}
+
+func (cr *creation) handshake(ctx context.Context) error {
+	stop := cr.wire.watch(ctx)
+	defer stop()
+	h := &handshake{wire: cr.wire, child: cr.child, warn: cr.o.Warn, proc: cr.c.Init, consoleSocket: cr.o.ConsoleSocket}
+	h.sync = func() error { return cr.c.runHooks(ctx, createRuntimeHooks(cr.o.Spec)) }
+	if err := h.run(); err != nil {
+		return err
+	}
+	return cr.wire.f.Close()
+}
+
+func (cr *creation) saveCreated(context.Context) error {
+	cr.c.rec.Creating = false
+	if err := cr.c.save(); err != nil {
+		return err
+	}
+	if cr.o.PidFile == "" {
+		return nil
+	}
+	return replaceFile(cr.o.PidFile, []byte(strconv.Itoa(cr.child.pid)), 0o644)
+}
+
+// handshake is the parent's part of the talk with init, up to "ready".
+type handshake struct {
+	wire          *wire
+	child         *child
+	proc          *Process
+	warn          func(string)
+	sync          func() error
+	consoleSocket string
+}
+
+func (h *handshake) run() error {
+	for {
+		kind, body, file, err := h.wire.receive()
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return context.Canceled
+			}
+			return h.child.died()
+		}
+		switch kind {
+		case msgReady:
+			return nil
+		case msgError:
+			return errors.New(string(body))
+		case msgWarning:
+			h.warn(string(body))
+		case msgConsole:
+			if err := h.console(file); err != nil {
+				return err
+			}
+		case msgSync:
+			if err := h.sync(); err != nil {
+				return err
+			}
+			if err := h.wire.send(msgGo, nil); err != nil {
+				return h.child.died()
+			}
+		}
+	}
+}
+
+// console keeps the pty master, or sends it to the console socket as runc does: one message with the descriptor, whose
+// text is the terminal's name.
+func (h *handshake) console(master *os.File) error {
+	if h.consoleSocket == "" {
+		h.proc.Console = master
+		return nil
+	}
+	defer master.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: h.consoleSocket, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("connecting to the console socket: %w", err)
+	}
+	defer conn.Close()
+	_, _, err = conn.WriteMsgUnix([]byte("/dev/ptmx"), unix.UnixRights(int(master.Fd())), nil)
+	if err != nil {
+		return fmt.Errorf("sending the terminal to the console socket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package oci
+
+import "os"
+
+// fileList collects the descriptors that init is born with; the index is the number in the child.
+type fileList struct {
+	files []*os.File
+	owned []*os.File
+}
+
+func (l *fileList) add(f *os.File, owned bool) int {
+	l.files = append(l.files, f)
+	if owned {
+		l.owned = append(l.owned, f)
+	}
+	return len(l.files) - 1
+}
+
+func (l *fileList) list() []*os.File { return l.files }
+
+func (l *fileList) close() {
+	for _, f := range l.owned {
+		f.Close()
+	}
+	l.owned = nil
+}
+
+// stdio adds the process's descriptors 0, 1, 2 and the extra ones behind them.
+func (l *fileList) stdio(std [3]*os.File, extra []*os.File) error {
+	var null *os.File
+	for _, f := range std {
+		if f == nil {
+			if null == nil {
+				var err error
+				if null, err = os.OpenFile("/dev/null", os.O_RDWR, 0); err != nil {
+					return err
+				}
+				l.owned = append(l.owned, null)
+			}
+			f = null
+		}
+		l.add(f, false)
+	}
+	for _, f := range extra {
+		l.add(f, false)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// initState is what the steps of init share.
+type initState struct {
+	*plan
+	up       childWire
+	conn     int // accepted start connection, -1 before
+	root     int // O_PATH of the new root's mount
+	proc     int // procfs of the container's pid namespace, attached nowhere; -1: not opened yet
+	devpts   int // devpts mount of the container; -1: none
+	consoles struct{ master, slave int }
+}
+
+// step is one thing init does; the name goes into the error.
+type step struct {
+	name string
+	do   func(*initState) error
+}
+
+// InitMain is the role "init" of skiff-oci: it turns itself into a container's process. args[0] is the descriptor of
+// the socket to the parent. It does not return.
+func InitMain(args []string) {
+	// From here on one thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes
+	// the calling one the process.
+	runtime.LockOSThread()
+	// Nobody in a namespace that init enters may trace it or open its descriptors (CVE-2016-9962).
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		os.Exit(1)
+	}
+	s := &initState{conn: -1, proc: -1, devpts: -1}
+	fd, err := strconv.Atoi(args[0])
+	if err != nil {
+		os.Exit(1)
+	}
+	s.up = childWire(fd)
+	unix.CloseOnExec(fd)
+	err = s.run()
+	if s.conn >= 0 {
+		childWire(s.conn).send(msgError, err.Error(), -1)
+	} else {
+		s.up.send(msgError, err.Error(), -1)
+	}
+	os.Exit(1)
+}
+
+// run only returns with an error.
+func (s *initState) run() (err error) {
+	if s.plan, err = s.up.plan(); err != nil {
+		return err
+	}
+	if err := s.up.await(); err != nil {
+		return err
+	}
+	steps := createSteps
+	if s.exec {
+		steps = execSteps
+	}
+	for _, st := range steps() {
+		if err := st.do(s); err != nil {
+			return fmt.Errorf("%s: %w", st.name, err)
+		}
+	}
+	return errors.New("execve returned without an error")
+}
+
+func (s *initState) warn(format string, args ...any) {
+	s.up.send(msgWarning, fmt.Sprintf(format, args...), -1)
+}

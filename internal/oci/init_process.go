@@ -1,0 +1,211 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/caps"
+)
+
+func (s *initState) syncHooks() error {
+	if !s.wantSync {
+		return nil
+	}
+	if err := s.up.send(msgSync, "", -1); err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	return s.up.await()
+}
+
+func (s *initState) reportReady() error {
+	return os.NewSyscallError("sendmsg", s.up.send(msgReady, "", -1))
+}
+
+// waitStart blocks until someone connects to start.sock. The caller must be root of init's user namespace's view or
+// whoever could open the socket: it lies in a 0700 directory.
+func (s *initState) waitStart() error {
+	// The parent has what it needs; a closed socket tells it so, even if it asks again.
+	unix.Close(int(s.up))
+	for {
+		fd, _, err := unix.Accept4(s.listen, unix.SOCK_CLOEXEC)
+		if err == unix.EINTR || err == unix.ECONNABORTED {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("accept4", err)
+		}
+		s.conn = fd
+		s.up = childWire(fd)
+		unix.Close(s.listen)
+		return nil
+	}
+}
+
+// prepareProcess does what still needs privileges or files that the container's user has not.
+func (s *initState) prepareProcess() error {
+	p := &s.process
+	for _, r := range p.rlimits {
+		if err := s.setRlimit(r); err != nil {
+			return err
+		}
+	}
+	if p.umask >= 0 {
+		unix.Umask(p.umask)
+	}
+	s.ownStdio()
+	return nil
+}
+
+func (s *initState) setRlimit(r rlimit) error {
+	// syscall's Setrlimit, unlike a raw one, also makes Go forget the descriptor limit it would restore at execve.
+	err := syscall.Setrlimit(r.resource, &syscall.Rlimit{Cur: r.soft, Max: r.hard})
+	if err == syscall.EPERM && !r.mustRaise {
+		s.warn("rlimit %d stays as it is: raising it needs CAP_SYS_RESOURCE", r.resource)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("process.rlimits: setrlimit %d to %d:%d: %w", r.resource, r.soft, r.hard, err)
+	}
+	return nil
+}
+
+// ownStdio gives the standard files to the container's user, so that it may open /dev/stdout again. Files that refuse,
+// and devices, stay as they are.
+func (s *initState) ownStdio() {
+	for fd := range 3 {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) != nil || st.Uid == s.process.uid || st.Mode&unix.S_IFMT == unix.S_IFCHR {
+			continue
+		}
+		unix.Fchown(fd, int(s.process.uid), -1)
+	}
+}
+
+// becomeUser gives up everything the process shall not have, in the order in which each step still has the right to
+// do its work: bounding set, ids with capabilities kept, capabilities, working directory, no_new_privs, seccomp.
+func (s *initState) becomeUser() error {
+	p := &s.process
+	if p.hasCaps {
+		if err := caps.DropBounding(caps.Set(p.bounding)); err != nil {
+			return err
+		}
+		if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+			return os.NewSyscallError("prctl PR_SET_KEEPCAPS", err)
+		}
+	}
+	if err := s.setIDs(); err != nil {
+		return err
+	}
+	if err := s.enterCwd(); err != nil {
+		return err
+	}
+	if err := s.applyCaps(); err != nil {
+		return err
+	}
+	// Closing by close-on-exec, because the sockets to the parent must tell of a failing execve.
+	err := unix.CloseRange(uint(s.fds), 1<<31-1, unix.CLOSE_RANGE_CLOEXEC)
+	return os.NewSyscallError("close_range", err)
+}
+
+func (s *initState) setIDs() error {
+	p := &s.process
+	if !p.keepGroups {
+		var ptr unsafe.Pointer
+		if len(p.groups) > 0 {
+			ptr = unsafe.Pointer(&p.groups[0])
+		}
+		if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(p.groups)), uintptr(ptr), 0); e != 0 {
+			return fmt.Errorf("process.user.additionalGids: setgroups: %w", e)
+		}
+	}
+	// Raw calls: Go's own would change every thread, and only this one lives on.
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(p.gid), uintptr(p.gid), uintptr(p.gid)); e != 0 {
+		return fmt.Errorf("process.user.gid %d: setresgid: %w", p.gid, e)
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(p.uid), uintptr(p.uid), uintptr(p.uid)); e != 0 {
+		return fmt.Errorf("process.user.uid %d: setresuid: %w", p.uid, e)
+	}
+	return nil
+}
+
+// enterCwd changes the directory as the container's user and makes sure that the result lies inside the root: a path
+// through a leaked descriptor would not (CVE-2024-21626). getcwd says "(unreachable)" for what is outside.
+func (s *initState) enterCwd() error {
+	if err := unix.Chdir(s.process.cwd); err != nil {
+		return fmt.Errorf("process.cwd: chdir to cwd (%q) set in config.json failed: %w", s.process.cwd, err)
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Getcwd(buf)
+	if err == unix.ENOENT || err == nil && (n < 1 || buf[0] != '/') {
+		return errors.New("process.cwd: current working directory is outside of container mount namespace root" +
+			" -- possible container breakout detected")
+	}
+	return os.NewSyscallError("getcwd", err)
+}
+
+func (s *initState) applyCaps() error {
+	p := &s.process
+	if !p.hasCaps {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_SET_KEEPCAPS", err)
+	}
+	if err := caps.Apply(caps.Set(p.effective), caps.Set(p.permitted), caps.Set(p.inheritable)); err != nil {
+		return fmt.Errorf("process.capabilities: %w", err)
+	}
+	refused, err := caps.Ambient(caps.Set(p.ambient))
+	if refused != 0 {
+		s.warn("ambient capabilities %#x cannot be granted", uint64(refused))
+	}
+	return err
+}
+
+func (s *initState) execute() error {
+	p := &s.process
+	file, err := lookPath(p.args[0], p.env)
+	if err != nil {
+		return err
+	}
+	err = syscall.Exec(file, p.args, p.env)
+	return fmt.Errorf("exec %q: %w", p.args[0], err)
+}
+
+// lookPath finds the program as execvp does, with the PATH of the container.
+func lookPath(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = v
+		}
+	}
+	var denied error
+	for dir := range strings.SplitSeq(search, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		full := path.Join(dir, name)
+		var st unix.Stat_t
+		if unix.Stat(full, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			continue
+		}
+		if unix.Access(full, unix.X_OK) == nil {
+			return full, nil
+		}
+		denied = unix.EACCES
+	}
+	if denied != nil {
+		return "", fmt.Errorf("exec %q: %w", name, denied)
+	}
+	return "", fmt.Errorf("exec: %q: executable file not found in $PATH", name)
+}

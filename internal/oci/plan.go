@@ -1,0 +1,253 @@
+package oci
+
+// plan is everything init needs to know, in the words of the kernel: options are parsed, names are numbers, files are
+// descriptors. Init trusts it; all checks of the configuration happened in the parent.
+type plan struct {
+	exec     bool // join a running container; false: make one
+	fds      int  // first descriptor that is not the process's own: 3 + preserved ones
+	listen   int  // descriptor of the start socket; -1 for exec
+	joins    []join
+	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
+	wantSync bool   // the parent runs hooks between namespaces and root
+
+	rootFD     int // bind mount of the root directory; -1 with an overlay
+	overlay    overlayPlan
+	rootPath   string // where the root is attached in the new mount namespace: the container's own directory
+	rootProp   uint64
+	noPivot    bool
+	newMounts  bool // a new mount namespace was made
+	newNet     bool // a new network namespace was made
+	mounts     []mountPlan
+	devices    []devicePlan
+	defaultDev bool
+	masked     []string
+	readonly   []string
+	readonlyFS bool
+	sysctls    []pair
+	hostname   string
+	domainname string
+	hasHost    bool
+	hasDomain  bool
+	create     []hookPlan // createContainer
+	start      []hookPlan // startContainer
+	stateJSON  []byte     // what hooks get on stdin
+
+	process processPlan
+}
+
+type overlayPlan struct {
+	lower       []string
+	upper, work string
+	readonly    bool
+	volatile    bool
+}
+
+type join struct {
+	fd   int
+	flag uint64
+}
+
+type pair struct{ key, value string }
+
+type mountKind int
+
+const (
+	mountFS mountKind = iota
+	mountBind
+	mountCgroup
+	mountRemount
+)
+
+type mountPlan struct {
+	kind        mountKind
+	dest        string
+	fstype      string
+	source      string
+	params      []string
+	fd          int // of a bind mount
+	dir         bool
+	set, clr    uint64
+	rset, rclr  uint64
+	propagation []uint64
+	copyUp      bool
+}
+
+type devicePlan struct {
+	path     string
+	mode     uint32 // with S_IFCHR and its like
+	dev      uint64
+	uid, gid uint32
+	bindFD   int // -1: mknod
+}
+
+type hookPlan struct {
+	path    string
+	args    []string
+	env     []string
+	timeout int // seconds, 0: none
+}
+
+type rlimit struct {
+	resource  int
+	soft      uint64
+	hard      uint64
+	mustRaise bool
+}
+
+type processPlan struct {
+	args, env    []string
+	cwd          string
+	uid, gid     uint32
+	groups       []uint32
+	keepGroups   bool
+	umask        int // -1: leave
+	terminal     bool
+	rows, cols   uint32
+	console      bool // also put the terminal on /dev/console
+	hasCaps      bool
+	bounding     uint64
+	effective    uint64
+	permitted    uint64
+	inheritable  uint64
+	ambient      uint64
+	noNewPrivs   bool
+	rlimits      []rlimit
+	seccomp      []byte
+	seccompFlags uint32
+	seccompFD    string // listenerPath
+	seccompMeta  string
+	label        string // SELinux
+	profile      string // AppArmor
+	oomAdj       int
+	hasOOM       bool
+	personality  int64 // -1: leave
+	scheduler    schedPlan
+	ioprio       int // -1: leave
+	affinity     []byte
+	newKeyring   bool
+	keyring      string
+}
+
+type schedPlan struct {
+	set                       bool
+	policy, nice, prio        int
+	flags                     uint64
+	runtime, deadline, period uint64
+}
+
+func (p *plan) code(c *coder) {
+	c.flag(&p.exec)
+	coded(c, &p.fds)
+	coded(c, &p.listen)
+	list(c, &p.joins, func(c *coder, j *join) { coded(c, &j.fd); coded(c, &j.flag) })
+	coded(c, &p.unshare)
+	c.flag(&p.wantSync)
+	coded(c, &p.rootFD)
+	c.strs(&p.overlay.lower)
+	c.str(&p.overlay.upper)
+	c.str(&p.overlay.work)
+	c.flag(&p.overlay.readonly)
+	c.flag(&p.overlay.volatile)
+	c.str(&p.rootPath)
+	coded(c, &p.rootProp)
+	c.flag(&p.noPivot)
+	c.flag(&p.newMounts)
+	c.flag(&p.newNet)
+	list(c, &p.mounts, codeMount)
+	list(c, &p.devices, codeDevice)
+	c.flag(&p.defaultDev)
+	c.strs(&p.masked)
+	c.strs(&p.readonly)
+	c.flag(&p.readonlyFS)
+	list(c, &p.sysctls, func(c *coder, s *pair) { c.str(&s.key); c.str(&s.value) })
+	c.str(&p.hostname)
+	c.str(&p.domainname)
+	c.flag(&p.hasHost)
+	c.flag(&p.hasDomain)
+	list(c, &p.create, codeHook)
+	list(c, &p.start, codeHook)
+	c.bytes(&p.stateJSON)
+	p.process.code(c)
+}
+
+func codeMount(c *coder, m *mountPlan) {
+	coded(c, &m.kind)
+	c.str(&m.dest)
+	c.str(&m.fstype)
+	c.str(&m.source)
+	c.strs(&m.params)
+	coded(c, &m.fd)
+	c.flag(&m.dir)
+	coded(c, &m.set)
+	coded(c, &m.clr)
+	coded(c, &m.rset)
+	coded(c, &m.rclr)
+	list(c, &m.propagation, func(c *coder, v *uint64) { coded(c, v) })
+	c.flag(&m.copyUp)
+}
+
+func codeDevice(c *coder, d *devicePlan) {
+	c.str(&d.path)
+	coded(c, &d.mode)
+	coded(c, &d.dev)
+	coded(c, &d.uid)
+	coded(c, &d.gid)
+	coded(c, &d.bindFD)
+}
+
+func codeHook(c *coder, h *hookPlan) {
+	c.str(&h.path)
+	c.strs(&h.args)
+	c.strs(&h.env)
+	coded(c, &h.timeout)
+}
+
+func (p *processPlan) code(c *coder) {
+	c.strs(&p.args)
+	c.strs(&p.env)
+	c.str(&p.cwd)
+	coded(c, &p.uid)
+	coded(c, &p.gid)
+	list(c, &p.groups, func(c *coder, v *uint32) { coded(c, v) })
+	c.flag(&p.keepGroups)
+	coded(c, &p.umask)
+	c.flag(&p.terminal)
+	coded(c, &p.rows)
+	coded(c, &p.cols)
+	c.flag(&p.console)
+	c.flag(&p.hasCaps)
+	for _, v := range []*uint64{&p.bounding, &p.effective, &p.permitted, &p.inheritable, &p.ambient} {
+		coded(c, v)
+	}
+	c.flag(&p.noNewPrivs)
+	list(c, &p.rlimits, func(c *coder, r *rlimit) {
+		coded(c, &r.resource)
+		coded(c, &r.soft)
+		coded(c, &r.hard)
+		c.flag(&r.mustRaise)
+	})
+	c.bytes(&p.seccomp)
+	coded(c, &p.seccompFlags)
+	c.str(&p.seccompFD)
+	c.str(&p.seccompMeta)
+	c.str(&p.label)
+	c.str(&p.profile)
+	coded(c, &p.oomAdj)
+	c.flag(&p.hasOOM)
+	coded(c, &p.personality)
+	coded(c, &p.ioprio)
+	c.bytes(&p.affinity)
+	c.flag(&p.newKeyring)
+	c.str(&p.keyring)
+	p.scheduler.code(c)
+}
+
+func (s *schedPlan) code(c *coder) {
+	c.flag(&s.set)
+	coded(c, &s.policy)
+	coded(c, &s.nice)
+	coded(c, &s.prio)
+	for _, v := range []*uint64{&s.flags, &s.runtime, &s.deadline, &s.period} {
+		coded(c, v)
+	}
+}

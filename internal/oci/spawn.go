@@ -1,0 +1,120 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/namespace"
+	"skiff.dev/skiff/internal/kernel/pidfd"
+)
+
+// spawn describes one clone of init.
+type spawn struct {
+	exe      *os.File
+	files    []*os.File // 0.. in the child
+	sock     int        // index in files of the socket to the parent
+	clone    uintptr    // new namespaces
+	pidNS    *os.File   // pid namespace to be born in; nil: the caller's, or a new one by clone
+	newTime  bool
+	timeNS   *os.File
+	userNS   *os.File
+	cgroupFD int        // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
+	uids     []syscall.SysProcIDMap
+	gids     []syscall.SysProcIDMap
+}
+
+// child is a running init.
+type child struct {
+	pid   int
+	pidfd *os.File
+}
+
+// run clones init. A pid namespace applies to the children of the thread that entered it, so that thread is locked, and
+// given up if it cannot find back.
+func (s *spawn) run() (*child, error) {
+	if s.pidNS == nil {
+		return s.fork()
+	}
+	type result struct {
+		c   *child
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread()
+		c, err := s.forkInPidNS()
+		done <- result{c, err}
+	}()
+	r := <-done
+	return r.c, r.err
+}
+
+func (s *spawn) forkInPidNS() (*child, error) {
+	own, err := os.Open("/proc/self/ns/pid")
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	if err := namespace.Enter(int(s.pidNS.Fd()), unix.CLONE_NEWPID); err != nil {
+		return nil, fmt.Errorf("entering pid namespace: %w", err)
+	}
+	c, err := s.fork()
+	if namespace.Enter(int(own.Fd()), unix.CLONE_NEWPID) == nil {
+		runtime.UnlockOSThread() // else the thread ends with this goroutine
+	}
+	return c, err
+}
+
+func (s *spawn) fork() (*child, error) {
+	fds := make([]uintptr, len(s.files))
+	for i, f := range s.files {
+		fds[i] = f.Fd()
+	}
+	fd := -1
+	attr := &syscall.ProcAttr{
+		Dir: "/", Files: fds,
+		// Init allocates little and lives for a millisecond: no collector, and no second thread for it.
+		Env: []string{"GOGC=off"},
+		Sys: &syscall.SysProcAttr{Cloneflags: s.clone, PidFD: &fd, UidMappings: s.uids, GidMappings: s.gids},
+	}
+	if s.cgroupFD > 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.cgroupFD
+	}
+	if len(s.uids) > 0 {
+		attr.Sys.Credential = &syscall.Credential{}
+		attr.Sys.GidMappingsEnableSetgroups = true
+	}
+	argv := []string{"skiff-oci", "init", strconv.Itoa(s.sock)}
+	pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(s.exe.Fd())), argv, attr)
+	runtime.KeepAlive(s)
+	if err != nil {
+		return nil, fmt.Errorf("cloning init: %w", err)
+	}
+	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// kill ends a half-made child and reaps it.
+func (c *child) kill() {
+	pidfd.Signal(c.pidfd, unix.SIGKILL)
+	pidfd.Wait(c.pidfd)
+	c.pidfd.Close()
+}
+
+// died explains why the socket to init closed before init said that it was ready.
+func (c *child) died() error {
+	pidfd.Signal(c.pidfd, unix.SIGKILL)
+	st, err := pidfd.Wait(c.pidfd)
+	switch {
+	case err != nil:
+		return errors.New("init died")
+	case st.Signal != 0:
+		return fmt.Errorf("init was killed by signal %d (%v)", int(st.Signal), st.Signal)
+	}
+	return fmt.Errorf("init ended with exit code %d", st.Code)
+}

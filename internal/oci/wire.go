@@ -1,0 +1,181 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The talk between the parent and init, over a pair of SOCK_SEQPACKET sockets: one packet is one message, whose first
+// byte says what it is.
+//
+//	parent                                        init
+//	------                                        ----
+//	clone(new namespaces), exec of this program   prctl(not dumpable), wait for the plan
+//	plan in pieces 'p', last one 'q'        --->  decode
+//	puts init into its cgroups, sets its
+//	oom score, waits for no one
+//	go 'g'                                  --->  enters the joined namespaces, makes the cgroup namespace,
+//	                                              sets host name, root, mounts, devices
+//	hands the pty master to its owner       <---  console 'c' with the descriptor   (with a terminal)
+//	runs prestart and createRuntime hooks   <---  sync 's'                          (with such hooks)
+//	go 'g'                                  --->  runs createContainer hooks, pivot_root, masks, sysctls
+//	                                        <---  warning 'w' text                  (any number, any time)
+//	hands over the seccomp listener         <---  listener 'l' with the descriptor  (with SCMP_ACT_NOTIFY)
+//	state "created"                         <---  ready 'r'
+//	                                              accept() on start.sock            (create only)
+//	connects to start.sock                  --->  runs startContainer hooks, drops what is left, execve
+//	end of file: the program runs           <---  descriptor closes by close-on-exec
+//	the error                               <---  error 'e' text, exit 1            (any time, on either socket)
+//
+// A closed socket before 'r' means that init died: the parent then reports the signal or exit code.
+const (
+	msgPlan     = 'p'
+	msgPlanEnd  = 'q'
+	msgGo       = 'g'
+	msgConsole  = 'c'
+	msgSync     = 's'
+	msgWarning  = 'w'
+	msgListener = 'l'
+	msgReady    = 'r'
+	msgError    = 'e'
+)
+
+// packet is the largest piece sent at once; the kernel's default send buffer holds several.
+const packet = 32 << 10
+
+// wire is the parent's end.
+type wire struct{ f *os.File }
+
+func newWire() (parent *wire, child *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	unix.SetNonblock(fds[0], true)
+	return &wire{os.NewFile(uintptr(fds[0]), "init")}, os.NewFile(uintptr(fds[1]), "parent"), nil
+}
+
+// watch makes the end of ctx break off every read and write.
+func (w *wire) watch(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { w.f.SetDeadline(time.Unix(1, 0)) })
+}
+
+func (w *wire) send(kind byte, body []byte) error {
+	_, err := w.f.Write(append([]byte{kind}, body...))
+	return err
+}
+
+func (w *wire) sendPlan(b []byte) error {
+	for len(b) > packet {
+		if err := w.send(msgPlan, b[:packet]); err != nil {
+			return err
+		}
+		b = b[packet:]
+	}
+	return w.send(msgPlanEnd, b)
+}
+
+// receive reads one message and the descriptor that came with it, or nil.
+func (w *wire) receive() (kind byte, body []byte, file *os.File, err error) {
+	raw, err := w.f.SyscallConn()
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	buf, oob := make([]byte, packet), make([]byte, unix.CmsgSpace(4))
+	var n, on int
+	rerr := raw.Read(func(fd uintptr) bool {
+		n, on, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if err = errors.Join(rerr, err); err != nil {
+		return 0, nil, nil, err
+	}
+	if n == 0 {
+		return 0, nil, nil, io.EOF
+	}
+	if fd := rights(oob[:on]); fd >= 0 {
+		file = os.NewFile(uintptr(fd), "received")
+	}
+	return buf[0], buf[1:n], file, nil
+}
+
+// rights takes the first descriptor out of a control message.
+func rights(oob []byte) int {
+	ms, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(ms) == 0 {
+		return -1
+	}
+	fds, err := unix.ParseUnixRights(&ms[0])
+	if err != nil || len(fds) == 0 {
+		return -1
+	}
+	for _, fd := range fds[1:] {
+		unix.Close(fd)
+	}
+	return fds[0]
+}
+
+// childWire is init's end: a bare descriptor, blocking, on one thread.
+type childWire int
+
+func (w childWire) send(kind byte, body string, fd int) error {
+	var oob []byte
+	if fd >= 0 {
+		oob = unix.UnixRights(fd)
+	}
+	return unix.Sendmsg(int(w), append([]byte{kind}, body...), oob, nil, unix.MSG_NOSIGNAL)
+}
+
+func (w childWire) receive(buf []byte) (kind byte, body []byte, err error) {
+	for {
+		n, err := unix.Read(int(w), buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, nil, os.NewSyscallError("read", err)
+		}
+		if n == 0 {
+			return 0, nil, io.EOF
+		}
+		return buf[0], buf[1:n], nil
+	}
+}
+
+func (w childWire) plan() (*plan, error) {
+	buf := make([]byte, packet+1)
+	var all []byte
+	for {
+		kind, body, err := w.receive(buf)
+		if err != nil {
+			return nil, fmt.Errorf("reading the plan: %w", err)
+		}
+		all = append(all, body...)
+		if kind == msgPlanEnd {
+			break
+		}
+	}
+	p := new(plan)
+	c := &coder{b: all, read: true}
+	p.code(c)
+	return p, c.err
+}
+
+// await blocks until the parent says go.
+func (w childWire) await() error {
+	buf := make([]byte, 16)
+	kind, _, err := w.receive(buf)
+	if err != nil {
+		return fmt.Errorf("waiting for the parent: %w", err)
+	}
+	if kind != msgGo {
+		return fmt.Errorf("waiting for the parent: message %q", kind)
+	}
+	return nil
+}
