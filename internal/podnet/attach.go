@@ -149,42 +149,80 @@ func (n *Network) mapPorts(rec *record) error {
 	return b.Commit()
 }
 
-// Detach removes the pod's link, host ports and address. A pod that is not
-// attached is no error: Detach may be repeated.
+// Detach makes the pod unreachable and frees its host ports. Its link, and
+// after that its address, are freed in the background: the kernel takes tens of
+// milliseconds to let go of a link. A pod that is not attached is no error:
+// Detach may be repeated.
 func (n *Network) Detach(ctx context.Context, id string) error {
 	leave, err := n.enter(ctx, id)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	return n.detach(id)
+	n.mu.Lock()
+	rec, ok := n.pods[id]
+	n.mu.Unlock()
+	if !ok {
+		leave()
+		return nil
+	}
+	if err := n.cutOff(rec); err != nil {
+		leave()
+		return fmt.Errorf("detaching pod %q from the network: %w", id, err)
+	}
+	n.pending.Go(func() {
+		defer leave()
+		if err := n.free(rec); err != nil {
+			// The record stays: Recover tries again.
+			n.log.Error("freeing a pod's network", "pod", id, "error", err)
+		}
+	})
+	return nil
 }
 
+// detach is Detach without the background, for a pod that the caller entered.
 func (n *Network) detach(id string) error {
 	n.mu.Lock()
 	rec, ok := n.pods[id]
-	bridge := n.bridge.Index
 	n.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	if err := n.deleter.remove(rec.HostInterface); err != nil {
+	if err := errors.Join(n.cutOff(rec), n.free(rec)); err != nil {
 		return fmt.Errorf("detaching pod %q from the network: %w", id, err)
 	}
+	return nil
+}
+
+// cutOff ends what leads to the pod.
+func (n *Network) cutOff(rec *record) error {
+	n.mu.Lock()
+	bridge := n.bridge.Index
+	n.mu.Unlock()
 	if bridge != 0 {
 		if err := n.route.Do(netlink.DeleteNeighbour(bridge, rec.IPs[0]).Ignoring(unix.ENOENT)); err != nil {
-			return fmt.Errorf("detaching pod %q from the network: %w", id, err)
+			return err
 		}
 	}
 	if err := n.unmapPorts(rec); err != nil {
-		return fmt.Errorf("detaching pod %q from the network: %w", id, err)
-	}
-	if err := n.records.remove(id); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.pods, id)
+	delete(n.pods, rec.ID)
+	return nil
+}
+
+// free gives link, record and address back, in this order: an address is only
+// given out again when nothing of the old pod is left.
+func (n *Network) free(rec *record) error {
+	if err := n.deleter.remove(rec.HostInterface); err != nil {
+		return err
+	}
+	if err := n.records.remove(rec.ID); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, ip := range rec.IPs {
 		n.addrs.release(ip)
 	}

@@ -1,7 +1,8 @@
 package podnet
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -63,9 +64,22 @@ func (d *deleter) work() {
 // deleteLinks removes links by name; one that is gone already is fine, as the
 // end of a namespace takes its links with it.
 func (n *Network) deleteLinks(names []string) error {
-	var errs []error
-	for _, name := range names {
-		errs = append(errs, n.route.Do(netlink.DeleteLink(name).Ignoring(unix.ENODEV)))
+	if len(names) == 0 {
+		return nil
 	}
-	return errors.Join(errs...)
+	group := n.removalGroup()
+	var requests []netlink.Request
+	for _, name := range names {
+		requests = append(requests, netlink.SetGroup(name, group).Ignoring(unix.ENODEV))
+	}
+	// No link in the group: all of them were gone.
+	requests = append(requests, netlink.DeleteGroup(group).Ignoring(unix.ENODEV))
+	return n.route.Do(requests...)
+}
+
+// removalGroup is a link group that only this skiff uses: group numbers have
+// no registry, so its own comes from a digest of its prefix.
+func (n *Network) removalGroup() uint32 {
+	sum := sha256.Sum256([]byte("skiff link group " + n.opts.LinkPrefix))
+	return binary.BigEndian.Uint32(sum[:]) | 1<<31
 }

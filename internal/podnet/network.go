@@ -38,6 +38,7 @@ type Network struct {
 	warnings []string
 
 	deleter deleter
+	pending sync.WaitGroup // Detach's work in the background
 }
 
 // New reads the state on disk. It changes nothing on the host.
@@ -84,8 +85,11 @@ func New(opts Options) (*Network, error) {
 	return n, nil
 }
 
-// Close closes the sockets. It changes nothing on the host.
-func (n *Network) Close() error { return errors.Join(n.route.Close(), n.table.Close()) }
+// Close waits for what Detach left to do and closes the sockets.
+func (n *Network) Close() error {
+	n.pending.Wait()
+	return errors.Join(n.route.Close(), n.table.Close())
+}
 
 // Warnings says in words what on this host stands in the way of the pods'
 // traffic, found by Start; they are logged too.
@@ -190,6 +194,7 @@ func (n *Network) ours(l netlink.Link) bool {
 // Teardown removes everything that this Network made on the host and restores
 // what it changed. It works without Start, over the remains of another process.
 func (n *Network) Teardown() error {
+	n.pending.Wait()
 	errs := []error{n.deleteStrayLinks(nil)}
 	if l, err := n.route.Link(n.opts.Bridge); err == nil && l.Kind == "bridge" {
 		errs = append(errs, n.route.Do(netlink.DeleteLink(n.opts.Bridge)))

@@ -302,6 +302,7 @@ func TestConcurrentAttachAndDetach(t *testing.T) {
 	}
 	began = time.Now()
 	each(func(i int) error { return n.Detach(t.Context(), fmt.Sprint("pod", i)) })
+	n.pending.Wait()
 	t.Logf("%d concurrent detaches took %s", pods, time.Since(began))
 	if len(n.addrs.inUse) != 0 {
 		t.Errorf("%d addresses leaked", len(n.addrs.inUse))

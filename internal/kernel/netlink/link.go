@@ -198,3 +198,25 @@ func parseLink(b []byte) (Link, error) {
 	}
 	return link, nil
 }
+
+// SetGroup puts a link into a group, for DeleteGroup.
+func SetGroup(name string, group uint32) Request {
+	attrs := attributes(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.IFLA_IFNAME, name)
+		ae.Uint32(unix.IFLA_GROUP, group)
+	})
+	return Request{
+		what: fmt.Sprintf("grouping link %q", name),
+		msg:  message(unix.RTM_NEWLINK, 0, ifinfo(unix.AF_UNSPEC, 0, 0, 0), attrs),
+	}
+}
+
+// DeleteGroup removes all links of a group. The kernel waits for the end of
+// all packets under way once, not once per link (rtnl_group_dellink).
+func DeleteGroup(group uint32) Request {
+	attrs := attributes(func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_GROUP, group) })
+	return Request{
+		what: fmt.Sprintf("deleting link group %#x", group),
+		msg:  message(unix.RTM_DELLINK, 0, ifinfo(unix.AF_UNSPEC, 0, 0, 0), attrs),
+	}
+}
