@@ -1,96 +1,165 @@
 package image
 
 import (
-	"context"
 	"errors"
-	"io"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-var errNotYet = errors.New("not there yet")
-
 // Store is the node's images. All methods may be called concurrently.
-type Store struct{ opts Options }
+type Store struct {
+	opts   Options
+	limits Limits
+	log    *slog.Logger
+	now    func() time.Time
+	lock   *os.File
+	pulls  pullGroup
+
+	// mu guards all below and the files that mirror it.
+	mu        sync.Mutex
+	layers    map[digest.Digest]*layer
+	byBlob    map[digest.Digest]*layer
+	nextLayer int
+	claims    map[digest.Digest]chan struct{}
+	images    map[string]*Image
+	leases    map[string]string // key -> image id
+	bootID    string
+}
 
 // Open opens the store in opts.Dir, creating it when absent, and sweeps what a
 // crash left behind. Only one process may have a store open; a second Open
 // fails with a clear error.
-func Open(opts Options) (*Store, error) { return &Store{opts: opts}, nil }
+func Open(opts Options) (*Store, error) {
+	s := &Store{
+		opts: opts, limits: opts.Limits.orDefault(), log: opts.Logger, now: opts.Now,
+		layers: map[digest.Digest]*layer{}, byBlob: map[digest.Digest]*layer{},
+		claims: map[digest.Digest]chan struct{}{}, images: map[string]*Image{}, leases: map[string]string{},
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.opts.Platform.OS == "" {
+		s.opts.Platform = ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	}
+	abs, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening image store: %w", err)
+	}
+	s.opts.Dir = abs
+	if err := s.open(); err != nil {
+		if s.lock != nil {
+			s.lock.Close()
+		}
+		return nil, fmt.Errorf("opening image store %s: %w", abs, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir} {
+		if err := os.MkdirAll(filepath.Join(s.opts.Dir, d), 0o700); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.lock, err = lockDir(filepath.Join(s.opts.Dir, lockFile)); err != nil {
+		return err
+	}
+	if s.bootID = s.opts.BootID; s.bootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return fmt.Errorf("reading boot id: %w", err)
+		}
+		s.bootID = strings.TrimSpace(string(id))
+	}
+	if err := s.sweepTmp(); err != nil {
+		return err
+	}
+	if err := s.loadLayers(); err != nil {
+		return err
+	}
+	if err := s.loadImages(); err != nil {
+		return err
+	}
+	if err := s.loadBoot(); err != nil {
+		return err
+	}
+	s.sweepUnreferenced()
+	return nil
+}
 
 // Close marks a clean end and releases the directory.
-func (s *Store) Close() error { return nil }
-
-// Import reads a docker-archive or an OCI image layout, as tar, plain or
-// compressed with gzip or zstd, and returns the images in it. A reader that is
-// also an io.ReaderAt and io.Seeker (a file) is read out of order, so that
-// known layers cost nothing.
-func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) ([]Image, error) {
-	return nil, errNotYet
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.saveBoot(true)
+	return errors.Join(err, s.lock.Close())
 }
 
-// ImportDir imports an OCI image layout or an unpacked docker-archive.
-func (s *Store) ImportDir(ctx context.Context, dir string, opts ImportOptions) ([]Image, error) {
-	return nil, errNotYet
+// lockDir takes the store's lock, which the kernel drops with the process.
+func lockDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.New("another process has it open; stop that one first (skiff down)")
+		}
+		return nil, fmt.Errorf("flock: %w", err)
+	}
+	return f, nil
 }
 
-// Pull fetches ref from its registry. Concurrent pulls of one reference with
-// the same credentials are one pull.
-func (s *Store) Pull(ctx context.Context, ref string, opts PullOptions) (Image, error) {
-	return Image{}, errNotYet
+// sweepTmp removes imports and pulls that a crash cut off.
+func (s *Store) sweepTmp() error {
+	dir := filepath.Join(s.opts.Dir, tmpDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("sweeping: %w", err)
+		}
+	}
+	return nil
 }
 
-// Resolve finds an image by tag, digest, id or unique short id.
-// The error is ErrNotFound, ErrAmbiguous or ErrInvalidReference.
-func (s *Store) Resolve(refOrID string) (Image, error) { return Image{}, errNotYet }
-
-// List returns all images, by id.
-func (s *Store) List() []Image { return nil }
-
-// Spec returns the image's whole configuration (history, rootfs).
-func (s *Store) Spec(id string) (ocispec.Image, error) { return ocispec.Image{}, errNotYet }
-
-// Tag gives an image another name.
-func (s *Store) Tag(refOrID, name string) (Image, error) { return Image{}, errNotYet }
-
-// Pin keeps an image out of Prune (the CRI's Image.pinned), or lets it go.
-func (s *Store) Pin(refOrID string, pinned bool) error { return errNotYet }
-
-// Remove takes a name off an image and removes the image with its last name.
-// By id it removes the image with all its names. An image that a lease holds
-// stays: the error is an *InUseError.
-func (s *Store) Remove(refOrID string) error { return errNotYet }
-
-// Prepare leases the image to key (a container's or sandbox's id) and returns
-// its layers, verifying them first when the last boot ended uncleanly. Calling
-// it again with the same key replaces the lease. release ends the lease; it
-// may be called more than once.
-func (s *Store) Prepare(ctx context.Context, imageID, key string) (Layers, func(), error) {
-	return Layers{}, nil, errNotYet
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
+	for _, f := range []struct {
+		have *int64
+		def  int64
+	}{
+		{&l.Manifest, d.Manifest}, {&l.LayerBytes, d.LayerBytes}, {&l.Ratio, d.Ratio},
+		{&l.XattrBytes, d.XattrBytes}, {&l.ReserveBytes, d.ReserveBytes},
+	} {
+		if *f.have == 0 {
+			*f.have = f.def
+		}
+	}
+	for _, f := range []struct {
+		have *int
+		def  int
+	}{{&l.Layers, d.Layers}, {&l.LayerEntries, d.LayerEntries}, {&l.PathBytes, d.PathBytes}, {&l.NameBytes, d.NameBytes}} {
+		if *f.have == 0 {
+			*f.have = f.def
+		}
+	}
+	return l
 }
-
-// Release ends the lease of key, if there is one.
-func (s *Store) Release(key string) {}
-
-// RetainLeases ends every lease whose key is not in keys: the container layer
-// calls it once after its recovery. Leases outlive the process, not the boot.
-func (s *Store) RetainLeases(keys []string) {}
-
-// PruneOptions say what Prune may remove.
-type PruneOptions struct {
-	// UnusedFor spares images used or imported within this time.
-	UnusedFor time.Duration
-	// Bytes to free; 0 frees all that may be freed. Least recently used first.
-	Bytes int64
-	// Untagged removes only images without a tag.
-	Untagged bool
-}
-
-// Prune removes images that no lease holds, and layers that no image needs.
-func (s *Store) Prune(ctx context.Context, opts PruneOptions) (removed []Image, freed int64, err error) {
-	return nil, 0, errNotYet
-}
-
-// FsInfo tells what the store uses. It reads no directory.
-func (s *Store) FsInfo() FsInfo { return FsInfo{} }

@@ -1,0 +1,82 @@
+//go:build linux
+
+package unpack
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// paxXattr starts the PAX records that carry extended attributes.
+const paxXattr = "SCHILY.xattr."
+
+// permissions of a tar header, with set-user-id, set-group-id and sticky bits.
+func permissions(hdr *tar.Header) uint32 { return uint32(hdr.Mode) & 0o7777 }
+
+// setFD sets owner, permissions and attributes of an open file or directory.
+// In this order, as a change of owner clears set-id bits and capabilities.
+func setFD(fd int, hdr *tar.Header) error {
+	if err := unix.Fchown(fd, hdr.Uid, hdr.Gid); err != nil {
+		return fmt.Errorf("fchown: %w", err)
+	}
+	if err := unix.Fchmod(fd, permissions(hdr)); err != nil {
+		return fmt.Errorf("fchmod: %w", err)
+	}
+	return eachXattr(hdr, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
+}
+
+// setNamed does the same for a fifo or device, which must not be opened.
+func setNamed(at place, hdr *tar.Header) error {
+	if err := at.dir.Chown(at.base, hdr.Uid, hdr.Gid); err != nil {
+		return fmt.Errorf("fchownat: %w", err)
+	}
+	if err := at.dir.Chmod(at.base, permissions(hdr)); err != nil {
+		return fmt.Errorf("chmod: %w", err)
+	}
+	return wrapCall("utimensat", at.dir.SetTimes(at.base, hdr.ModTime))
+}
+
+func eachXattr(hdr *tar.Header, set func(name string, value []byte) error) error {
+	for k, v := range hdr.PAXRecords {
+		name, ok := strings.CutPrefix(k, paxXattr)
+		if !ok || !keepXattr(name) {
+			continue
+		}
+		err := set(name, []byte(v))
+		// A file system without attributes is the node's choice; the image
+		// still runs, as with every other unpacker.
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return fmt.Errorf("fsetxattr %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// keepXattr says which attributes of a tar reach the disk: file capabilities,
+// ACLs and the user's own. Never overlayfs's marks (trusted.overlay.*,
+// user.overlay.*), nor labels and signatures of the machine that built the image.
+func keepXattr(name string) bool {
+	switch {
+	case strings.HasPrefix(name, "user.overlay."):
+		return false
+	case strings.HasPrefix(name, "user."):
+		return true
+	}
+	return name == "security.capability" || name == "system.posix_acl_access" || name == "system.posix_acl_default"
+}
+
+func isSparse(hdr *tar.Header) bool {
+	if hdr.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for k := range hdr.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,73 @@
+//go:build linux
+
+package unpack
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
+)
+
+const (
+	whiteoutPrefix = ".wh."
+	// opaqueName hides all of its directory's content in lower layers.
+	opaqueName = ".wh..wh..opq"
+	// metaPrefix starts names of AUFS's own bookkeeping, which old builders left in.
+	metaPrefix = ".wh..wh."
+	opaqueAttr = "trusted.overlay.opaque"
+)
+
+// whiteout translates one ".wh." entry of the tar.
+func (u *unpacker) whiteout(parent rootfd.Dir, base string) error {
+	if base == opaqueName {
+		return u.setOpaque(parent.FD, parent.Path)
+	}
+	if strings.HasPrefix(base, metaPrefix) {
+		return nil
+	}
+	name := strings.TrimPrefix(base, whiteoutPrefix)
+	if name == "" || name == "." || name == ".." {
+		return fmt.Errorf("%w: whiteout of %q", ErrUnsafe, name)
+	}
+	at := place{parent, name}
+	err := parent.Mknod(name, unix.S_IFCHR, 0)
+	if err == nil {
+		u.whiteouts[at.path()] = true
+		u.count(0)
+		return nil
+	}
+	if !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("mknodat: %w", err)
+	}
+	return u.whiteoutOfOwn(at)
+}
+
+// whiteoutOfOwn handles a whiteout whose name this layer also brings: the
+// lower one is hidden by the new one, for which a directory must be opaque.
+func (u *unpacker) whiteoutOfOwn(at place) error {
+	st, err := at.dir.Stat(at.base)
+	if err != nil {
+		return fmt.Errorf("fstatat: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil
+	}
+	fd, err := at.dir.OpenSub(at.base)
+	if err != nil {
+		return fmt.Errorf("openat: %w", err)
+	}
+	defer unix.Close(fd)
+	return u.setOpaque(fd, at.path())
+}
+
+func (u *unpacker) setOpaque(fd int, path string) error {
+	if err := unix.Fsetxattr(fd, opaqueAttr, []byte("y"), 0); err != nil {
+		return fmt.Errorf("fsetxattr %s: %w", opaqueAttr, err)
+	}
+	u.opaque[path] = true
+	return nil
+}
