@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -69,6 +70,10 @@ type Server struct {
 	informers informers.SharedInformerFactory
 	port      int
 	cert      *servingCert
+	mending   chan struct{}
+
+	mu       sync.Mutex
+	nodeAddr netip.Addr
 }
 
 // New checks the options and prepares a server. It is cheap: the work is done
@@ -86,7 +91,8 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	s := &Server{opts: opts, log: opts.Log.With("component", "apiserver"), port: opts.Port, local: newLocalTransport()}
+	s := &Server{opts: opts, log: opts.Log.With("component", "apiserver"), port: opts.Port,
+		local: newLocalTransport(), mending: make(chan struct{}, 1), nodeAddr: opts.NodeIP}
 	s.scheme, s.codecs = newScheme()
 	var err error
 	if s.client, err = kubernetes.NewForConfig(s.ClientConfig(apiserverUser, mastersGroup)); err != nil {

@@ -1,30 +1,27 @@
 package apiserver
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"net/http"
-	"net/netip"
-	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/healthz"
+	"net"
+	"net/netip"
 
 	"skiff.dev/skiff/internal/apiserver/resource"
 )
 
 // build assembles the generic server with all groups and returns it with its
 // two handler chains.
-func (s *Server) build(listener net.Listener, client *clientv3.Client) (*genericapiserver.GenericAPIServer, built, error) {
+func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServer, built, error) {
 	cfg, err := s.config(listener, nil)
 	if err != nil {
 		return nil, built{}, err
 	}
-	stores := newStorages(s.scheme, s.codecs, client, cfg.StorageObjectCountTracker)
+	stores, err := newStorages(s.scheme, s.codecs, s.opts.Store, cfg.StorageObjectCountTracker)
+	if err != nil {
+		return nil, built{}, err
+	}
 	cfg.RESTOptionsGetter = stores
-	cfg.AddHealthChecks(storeCheck(client))
+	cfg.AddHealthChecks(stores.check())
 	server, err := cfg.Complete(nil).New("skiff", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, built{}, fmt.Errorf("assembling the API server: %w", err)
@@ -66,14 +63,4 @@ func (s *Server) install(server *genericapiserver.GenericAPIServer, stores *stor
 		}
 	}
 	return nil
-}
-
-// storeCheck is the health check "etcd".
-func storeCheck(client *clientv3.Client) healthz.HealthChecker {
-	return healthz.NamedCheck("etcd", func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), 2*time.Second)
-		defer cancel()
-		_, err := client.Get(ctx, keyPrefix+"/health")
-		return err
-	})
 }

@@ -21,11 +21,7 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 	if s.cert, err = newServingCert(s.opts); err != nil {
 		return err
 	}
-	client, err := s.opts.Store.Client()
-	if err != nil {
-		return err
-	}
-	server, built, err := s.build(listener, client)
+	server, built, err := s.build(listener)
 	if err != nil {
 		return err
 	}
@@ -44,6 +40,7 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 		return errors.Join(err, stopped(cancel, ended))
 	}
 	ready()
+	go s.keepSystem(ctx)
 	select {
 	case err := <-ended:
 		return err
@@ -63,10 +60,10 @@ func (s *Server) becomeReady(ctx context.Context, handler http.Handler) error {
 	if err := s.waitReadyz(ctx); err != nil {
 		return err
 	}
-	s.informers.Start(ctx.Done())
 	if err := s.ensureSystem(ctx); err != nil {
 		return err
 	}
+	s.informers.Start(ctx.Done())
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"skiff.dev/skiff/internal/apiserver/resource"
+	"skiff.dev/skiff/internal/store"
 )
 
 const (
@@ -36,23 +37,32 @@ const (
 	deleteWorkers = 8
 )
 
-// storages makes the storage of each resource. All share one client of the
-// store and one compactor. (The factory in k8s.io/apiserver opens a connection
-// of its own for every resource, with its buffers at both ends.)
+// storages makes the storage of each resource. Each has a client that calls the
+// store inside the process (the factory in k8s.io/apiserver opens a connection
+// for every resource, with its buffers at both ends); its own, so that each
+// resource's watch is a stream of its own and hears of its own progress only.
 type storages struct {
 	scheme    *runtime.Scheme
 	codecs    serializer.CodecFactory
-	client    *kubernetes.Client
+	store     *store.Store
+	health    clientv3.KV
 	compactor etcd3.Compactor
 	stop      func()
 	counts    flowcontrolrequest.StorageObjectCountTracker
 }
 
-func newStorages(scheme *runtime.Scheme, codecs serializer.CodecFactory, client *clientv3.Client, counts flowcontrolrequest.StorageObjectCountTracker) *storages {
-	wrapped := &kubernetes.Client{Client: client}
-	wrapped.Kubernetes = wrapped
+func newStorages(scheme *runtime.Scheme, codecs serializer.CodecFactory, db *store.Store, counts flowcontrolrequest.StorageObjectCountTracker) (*storages, error) {
+	client, err := db.Client()
+	if err != nil {
+		return nil, err
+	}
+	announceProgress(client.Ctx(), client)
 	compactor := etcd3.NewCompactor(client, compactInterval, clock.RealClock{}, func() {})
-	return &storages{scheme: scheme, codecs: codecs, client: wrapped, compactor: compactor, stop: compactor.Stop, counts: counts}
+	stop := func() {
+		compactor.Stop()
+		client.Close()
+	}
+	return &storages{scheme: scheme, codecs: codecs, store: db, health: client, compactor: compactor, stop: sync.OnceFunc(stop), counts: counts}, nil
 }
 
 // keys are the resources whose keys upstream spells unlike their names; data
@@ -127,23 +137,33 @@ func (s *storages) raw(cfg *storagebackend.ConfigForResource, resourcePrefix str
 }
 
 func (s *storages) open(cfg *storagebackend.ConfigForResource, resourcePrefix string, newFunc, newListFunc func() runtime.Object) (storage.Interface, factory.DestroyFunc, error) {
-	client := *s.client
+	client, err := s.store.Client()
+	if err != nil {
+		return nil, nil, err
+	}
+	wrapped := &kubernetes.Client{Client: client}
+	wrapped.Kubernetes = wrapped
 	versioner := storage.APIObjectVersioner{}
-	opened, err := etcd3.New(&client, s.compactor, cfg.Codec, newFunc, newListFunc, cfg.Prefix, resourcePrefix, cfg.GroupResource,
+	opened, err := etcd3.New(wrapped, s.compactor, cfg.Codec, newFunc, newListFunc, cfg.Prefix, resourcePrefix, cfg.GroupResource,
 		identity.NewEncryptCheckTransformer(), cfg.LeaseManagerConfig, etcd3.NewDefaultDecoder(cfg.Codec, versioner), versioner)
 	if err != nil {
+		client.Close()
 		return nil, nil, fmt.Errorf("opening the storage of %s: %w", cfg.GroupResource, err)
 	}
-	return opened, sync.OnceFunc(opened.Close), nil
+	return opened, sync.OnceFunc(func() {
+		opened.Close()
+		client.Close()
+	}), nil
 }
 
 // cached is a storage behind a watch cache.
 func (s *storages) cached(cfg *storagebackend.ConfigForResource, resourcePrefix string, keyFunc func(runtime.Object) (string, error),
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-	raw, destroy, err := s.open(cfg, resourcePrefix, newFunc, newListFunc)
+	opened, destroy, err := s.open(cfg, resourcePrefix, newFunc, newListFunc)
 	if err != nil {
 		return nil, nil, err
 	}
+	raw := promptStorage{opened}
 	c, err := cacher.NewCacherFromConfig(cacher.Config{
 		Storage:             raw,
 		Versioner:           storage.APIObjectVersioner{},

@@ -50,6 +50,6 @@ func (s *Store) config() *embed.Config {
 	cfg.AutoCompactionRetention = "0"
 	// Progress is asked for when a list needs it, not announced by the clock.
 	cfg.WatchProgressNotifyInterval = 10 * time.Minute
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(s.opts.Log))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(s.bridge.zap())
 	return cfg
 }

@@ -41,7 +41,8 @@ type Options struct {
 type Store struct {
 	opts   Options
 	ready  chan struct{}
-	client *clientv3.Client
+	etcd   *embed.Etcd
+	bridge *bridge
 }
 
 // New prepares a store; nothing touches the disk before its component runs.
@@ -49,7 +50,7 @@ func New(opts Options) *Store {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	return &Store{opts: opts, ready: make(chan struct{})}
+	return &Store{opts: opts, ready: make(chan struct{}), bridge: newBridge(opts.Log)}
 }
 
 // Component runs the store. It is ready when writes are accepted.
@@ -60,12 +61,13 @@ func (s *Store) Component() lifecycle.Component {
 // Ready is closed when the store accepts writes.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
-// Client returns the store's client, which calls the store inside the process.
-// It is valid once Ready is closed, and ends with the store.
+// Client returns a new client, which calls the store inside the process. It can
+// be had once Ready is closed; its holder closes it. Watches of one client that
+// have equal context metadata share a stream.
 func (s *Store) Client() (*clientv3.Client, error) {
 	select {
 	case <-s.ready:
-		return s.client, nil
+		return v3client.New(s.etcd.Server), nil
 	default:
 		return nil, errors.New("opening a client of the store: the store is not ready yet")
 	}
@@ -94,12 +96,12 @@ func (s *Store) run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		return nil
 	}
-	s.client = v3client.New(etcd.Server)
-	defer s.client.Close()
+	s.etcd = etcd
 	close(s.ready)
 	ready()
 	select {
 	case <-ctx.Done():
+		s.bridge.silence()
 		return nil
 	case err := <-etcd.Err():
 		return fmt.Errorf("running the store: %w", err)
