@@ -35,7 +35,7 @@ func validID(id string) bool {
 }
 
 // create makes a container; whatever was made is undone when a step fails.
-func (s *server) create(m *createMessage) (e *entry, err error) {
+func (s *server) create(m *createMessage) (_ *entry, err error) {
 	if m == nil || !validID(m.ID) {
 		return nil, errors.New("create needs a container id of letters, digits, '_', '.' and '-'")
 	}
@@ -46,7 +46,7 @@ func (s *server) create(m *createMessage) (e *entry, err error) {
 	if spec.Process == nil {
 		return nil, fmt.Errorf("the specification of container %q has no process", m.ID)
 	}
-	e, err = s.reserve(m, spec)
+	e, err := s.reserve(m, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,10 @@ func (s *server) create(m *createMessage) (e *entry, err error) {
 		}
 		s.publish(e)
 	}
-	return e, s.watchExit(e)
+	if err := s.watchExit(e); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // reserve takes the id, invisible until publish.

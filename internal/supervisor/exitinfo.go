@@ -1,6 +1,10 @@
 package supervisor
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,4 +36,19 @@ func exitInfo(fd int) (unix.WaitStatus, bool) {
 		return 0, false
 	}
 	return unix.WaitStatus(info.exitCode), true
+}
+
+// zombieStatus reads the exit code of a process that ended and was not reaped:
+// field 52 of /proc/PID/stat (Linux 3.5), with its start time, field 22.
+func zombieStatus(pid int, start uint64) (unix.WaitStatus, bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 50 || fields[0][0] != 'Z' || string(fields[19]) != strconv.FormatUint(start, 10) {
+		return 0, false
+	}
+	code, err := strconv.Atoi(string(fields[49]))
+	return unix.WaitStatus(code), err == nil
 }

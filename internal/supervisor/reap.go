@@ -17,17 +17,7 @@ const drainChunks = 64
 // watchExit calls reap once when init has ended.
 func (s *server) watchExit(e *entry) error {
 	fd := int(e.pidfd.Fd())
-	events := uint32(unix.EPOLLIN)
-	if !e.child {
-		// The exit status of a foreign process can be read when its parent has
-		// reaped it; the kernel tells that by a hang-up (Linux 6.15 or later;
-		// before, the hang-up comes as well and the status stays unknown).
-		events = 0
-	}
-	return s.exits.add(fd, events, func(got uint32) {
-		if !e.child && got&unix.EPOLLHUP == 0 {
-			return
-		}
+	return s.exits.add(fd, unix.EPOLLIN, func(uint32) {
 		s.exits.remove(fd)
 		go s.reap(e)
 	})
@@ -91,10 +81,24 @@ func (e *entry) collect() Exit {
 		}
 		return exitOf(status.Code, int(status.Signal))
 	}
-	if status, ok := exitInfo(int(e.pidfd.Fd())); ok {
+	if status, ok := e.foreignExit(); ok {
 		return exitOf(status.ExitStatus(), int(signalOf(status)))
 	}
 	return exit
+}
+
+// foreignExit reads the exit status of a process that is not a child: from its
+// zombie while nobody has reaped it, or from what the kernel keeps behind the
+// pidfd afterwards (Linux 6.15).
+func (e *entry) foreignExit() (unix.WaitStatus, bool) {
+	fd := int(e.pidfd.Fd())
+	if status, ok := exitInfo(fd); ok {
+		return status, true
+	}
+	if status, ok := zombieStatus(e.rec.PID, e.rec.StartTicks); ok {
+		return status, true
+	}
+	return exitInfo(fd) // reaped between the two
 }
 
 func exitOf(code, signal int) Exit {

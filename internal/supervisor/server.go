@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -200,6 +201,13 @@ func (s *server) end() {
 
 // handle answers the one request of a connection.
 func (s *server) handle(c *conn) {
+	defer func() {
+		// A fault in one request must not orphan every container of the node.
+		if fault := recover(); fault != nil {
+			s.log.Error("request ended in a panic", "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			s.fail(c, errors.New("supervisor met an internal fault; see its log"))
+		}
+	}()
 	c.setDeadline(time.Now().Add(requestTime))
 	var req request
 	files, err := c.recv(&req)
