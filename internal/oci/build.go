@@ -42,11 +42,13 @@ func (cr *creation) makePlan(context.Context) error {
 	if s.Root != nil {
 		p.readonlyFS = s.Root.Readonly
 	}
+	if s.Hooks != nil {
+		p.wantSync = len(createRuntimeHooks(s)) > 0
+		p.create, p.start = hookPlans(s.Hooks.CreateContainer), hookPlans(s.Hooks.StartContainer)
+	}
 	if s.Linux != nil {
 		p.masked, p.readonly = s.Linux.MaskedPaths, s.Linux.ReadonlyPaths
-		for k, v := range s.Linux.Sysctl {
-			p.sysctls = append(p.sysctls, pair{k, v})
-		}
+		p.sysctls = planSysctls(s.Linux.Sysctl)
 		if err := cr.planDevices(); err != nil {
 			return err
 		}

@@ -64,11 +64,6 @@ type IOStat struct {
 // List finds all containers below stateDir; what cannot be read is left out and named in the error.
 func List(stateDir string) ([]*Container, error) { return nil, errNotThere }
 
-// Exec runs one more process in the container.
-func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
-	return nil, errNotThere
-}
-
 // Spec is the configuration the container was created with.
 func (c *Container) Spec() (*specs.Spec, error) {
 	if c.spec != nil {

@@ -115,6 +115,10 @@ func (cr *creation) makeCgroup(context.Context) error {
 		return err
 	}
 	cr.c.cg = m
+	cr.plan.cgroupV2 = m.Layout.V2
+	for i, h := range m.Layout.Hierarchies {
+		cr.plan.cgroups = append(cr.plan.cgroups, pair{h.Mount, m.Dirs()[i]})
+	}
 	existed := m.Exists()
 	if err := m.Create(); err != nil {
 		return err
@@ -190,7 +194,7 @@ func (cr *creation) saveCreating(context.Context) error {
 	cr.c.rec = record{
 		Version: specs.Version, ID: o.ID, PID: cr.child.pid, Start: start, Boot: bootID(), Bundle: o.Bundle,
 		Rootfs: cr.plan.rootPath, Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
-		Annotations: o.Spec.Annotations,
+		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}
 	if o.Rootfs == nil {
 		cr.c.rec.Rootfs = absRoot(o)
@@ -227,7 +231,7 @@ func (cr *creation) handshake(ctx context.Context) error {
 	stop := cr.wire.watch(ctx)
 	defer stop()
 	h := &handshake{wire: cr.wire, child: cr.child, warn: cr.o.Warn, proc: cr.c.Init, consoleSocket: cr.o.ConsoleSocket}
-	h.sync = func() error { return cr.c.runHooks(ctx, createRuntimeHooks(cr.o.Spec)) }
+	h.sync = func() error { return cr.c.runHooks(ctx, createRuntimeHooks(cr.o.Spec), specs.StateCreating) }
 	if err := h.run(); err != nil {
 		return err
 	}

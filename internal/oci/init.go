@@ -13,12 +13,19 @@ import (
 // initState is what the steps of init share.
 type initState struct {
 	*plan
-	up       childWire
-	conn     int // accepted start connection, -1 before
-	root     int // O_PATH of the new root's mount
-	proc     int // procfs of the container's pid namespace, attached nowhere; -1: not opened yet
-	devpts   int // devpts mount of the container; -1: none
-	consoles struct{ master, slave int }
+	up     childWire
+	conn   int   // accepted start connection, -1 before
+	root   int   // O_PATH of the new root's mount
+	proc   int   // procfs of the container's pid namespace, attached nowhere; -1: not opened yet
+	devpts int   // devpts mount of the container; -1: none
+	null   cover // null device
+	empty  cover // empty tmpfs
+}
+
+// cover is a mount that hides paths: attached nowhere before its first use, then copied.
+type cover struct {
+	fd   int
+	used bool
 }
 
 // step is one thing init does; the name goes into the error.
@@ -43,7 +50,11 @@ func InitMain(args []string) {
 		os.Exit(1)
 	}
 	s.up = childWire(fd)
-	unix.CloseOnExec(fd)
+	// Whatever came along, a leaked descriptor of the caller included, stays out of hooks and of the container.
+	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		os.Exit(1)
+	}
+	unix.Umask(0)
 	err = s.run()
 	if s.conn >= 0 {
 		childWire(s.conn).send(msgError, err.Error(), -1)

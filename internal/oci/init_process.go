@@ -109,9 +109,21 @@ func (s *initState) becomeUser() error {
 	if err := s.applyCaps(); err != nil {
 		return err
 	}
-	// Closing by close-on-exec, because the sockets to the parent must tell of a failing execve.
-	err := unix.CloseRange(uint(s.fds), 1<<31-1, unix.CLOSE_RANGE_CLOEXEC)
-	return os.NewSyscallError("close_range", err)
+	return s.keepFiles()
+}
+
+// keepFiles lets the preserved descriptors through; all others close at execve, the socket to the parent among them,
+// which is how the parent learns that execve happened.
+func (s *initState) keepFiles() error {
+	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return os.NewSyscallError("close_range", err)
+	}
+	for fd := 3; fd < s.fds; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl F_SETFD", err)
+		}
+	}
+	return nil
 }
 
 func (s *initState) setIDs() error {

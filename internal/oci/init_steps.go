@@ -13,6 +13,7 @@ func createSteps() []step {
 		{"opening the terminal", (*initState).openConsole},
 		{"waiting for hooks", (*initState).syncHooks},
 		{"running createContainer hooks", (*initState).createHooks},
+		{"opening the null device", (*initState).openNull},
 		{"changing the root", (*initState).changeRoot},
 		{"setting sysctls", (*initState).setSysctls},
 		{"making paths read-only", (*initState).readonlyPaths},
@@ -34,6 +35,7 @@ func execSteps() []step {
 		{"starting a session", (*initState).newSession},
 		{"opening the terminal", (*initState).openConsole},
 		{"preparing the process", (*initState).prepareProcess},
+		{"reporting ready", (*initState).reportReady},
 		{"dropping privileges", (*initState).becomeUser},
 		{"executing the process", (*initState).execute},
 	}

@@ -19,7 +19,9 @@ type plan struct {
 	newNet     bool // a new network namespace was made
 	mounts     []mountPlan
 	devices    []devicePlan
-	defaultDev bool
+	fillDev    bool
+	cgroupV2   bool
+	cgroups    []pair // v1: name in /sys/fs/cgroup, the container's own directory on the host
 	masked     []string
 	readonly   []string
 	readonlyFS bool
@@ -155,11 +157,13 @@ func (p *plan) code(c *coder) {
 	c.flag(&p.newNet)
 	list(c, &p.mounts, codeMount)
 	list(c, &p.devices, codeDevice)
-	c.flag(&p.defaultDev)
+	c.flag(&p.fillDev)
+	c.flag(&p.cgroupV2)
+	list(c, &p.cgroups, codePair)
 	c.strs(&p.masked)
 	c.strs(&p.readonly)
 	c.flag(&p.readonlyFS)
-	list(c, &p.sysctls, func(c *coder, s *pair) { c.str(&s.key); c.str(&s.value) })
+	list(c, &p.sysctls, codePair)
 	c.str(&p.hostname)
 	c.str(&p.domainname)
 	c.flag(&p.hasHost)
@@ -168,6 +172,11 @@ func (p *plan) code(c *coder) {
 	list(c, &p.start, codeHook)
 	c.bytes(&p.stateJSON)
 	p.process.code(c)
+}
+
+func codePair(c *coder, s *pair) {
+	c.str(&s.key)
+	c.str(&s.value)
 }
 
 func codeMount(c *coder, m *mountPlan) {

@@ -28,6 +28,8 @@ type record struct {
 	Cgroup      string            `json:"cgroup"`
 	Created     time.Time         `json:"created"`
 	Owner       int               `json:"owner"`
+	Namespaces  uint64            `json:"namespaces"`      // clone flags
+	Hooks       bool              `json:"hooks,omitempty"` // the configuration has some
 	Creating    bool              `json:"creating,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }

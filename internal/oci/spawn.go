@@ -24,7 +24,7 @@ type spawn struct {
 	newTime  bool
 	timeNS   *os.File
 	userNS   *os.File
-	cgroupFD int        // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
+	cgroupFD int // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
 	uids     []syscall.SysProcIDMap
 	gids     []syscall.SysProcIDMap
 }

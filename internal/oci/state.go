@@ -84,6 +84,10 @@ func (c *Container) Delete(force bool) error {
 	if st != specs.StateStopped && !force {
 		return fmt.Errorf("cannot delete container %q that is not stopped: %s: %w", c.ID, st, ErrNotStopped)
 	}
+	hooks, err := c.hooks()
+	if err != nil && !force {
+		return err
+	}
 	// Processes without a pid namespace of their own outlive init, and a stopped cgroup must be empty to go.
 	err = c.cg.Kill(unix.SIGKILL)
 	if st != specs.StateStopped {
@@ -95,7 +99,7 @@ func (c *Container) Delete(force bool) error {
 	if err := os.RemoveAll(c.Dir); err != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, err)
 	}
-	return c.poststop()
+	return c.poststop(hooks)
 }
 
 // waitGone waits for the end of a killed process, which need not be our child.

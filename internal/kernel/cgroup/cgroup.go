@@ -308,3 +308,17 @@ func walk(dir string, f func(string) error) error {
 	}
 	return nil
 }
+
+// AddBeside puts a process into the cgroup, at or below m, of another one (v2 only).
+func (m *Manager) AddBeside(pid, other int) error {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(other) + "/cgroup")
+	if err != nil {
+		return fmt.Errorf("reading cgroup of process %d: %w", other, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return write(filepath.Join(m.Layout.Hierarchies[0].Mount, p), "cgroup.procs", strconv.Itoa(pid))
+		}
+	}
+	return fmt.Errorf("reading cgroup of process %d: no version 2 line", other)
+}

@@ -1,0 +1,173 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/namespace"
+)
+
+// Exec runs one more process in the container: it joins init's namespaces and cgroup and is a child of the caller.
+// It returns when execve has happened, or with its error.
+func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	p, err := c.exec(ctx, &o)
+	if err != nil {
+		return nil, fmt.Errorf("executing in container %q: %w", c.ID, err)
+	}
+	if o.PidFile != "" {
+		err = replaceFile(o.PidFile, []byte(strconv.Itoa(p.PID)), 0o644)
+	}
+	return p, err
+}
+
+func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err error) {
+	if err := c.canExec(o); err != nil {
+		return nil, err
+	}
+	var files fileList
+	defer files.close()
+	pl := plan{exec: true, listen: -1, rootFD: -1}
+	if err := files.stdio(o.Stdio, o.ExtraFiles); err != nil {
+		return nil, err
+	}
+	pl.fds = len(files.list())
+	spec, err := c.Spec()
+	if err != nil {
+		return nil, err
+	}
+	if err := planProcess(&pl.process, o.Spec, spec, o.Warn); err != nil {
+		return nil, err
+	}
+	sp := &spawn{exe: o.Exe}
+	if sp.exe == nil {
+		if sp.exe, err = SealedSelf(); err != nil {
+			return nil, err
+		}
+		defer sp.exe.Close()
+	}
+	c.joinAll(sp, &pl, &files)
+	w, theirs, err := newWire()
+	if err != nil {
+		return nil, err
+	}
+	defer w.f.Close()
+	sp.sock = files.add(theirs, true)
+	sp.files = files.list()
+	ch, err := sp.run()
+	if err != nil {
+		return nil, err
+	}
+	files.close()
+	proc := &Process{PID: ch.pid, PIDFD: ch.pidfd}
+	if err := c.finishExec(ctx, o, w, ch, proc, &pl); err != nil {
+		ch.kill()
+		if proc.Console != nil {
+			proc.Console.Close()
+		}
+		return nil, err
+	}
+	return proc, nil
+}
+
+func (c *Container) canExec(o *ExecOptions) error {
+	if o.Spec == nil {
+		return errors.New("the process is not described")
+	}
+	st, err := c.Status()
+	if err != nil {
+		return err
+	}
+	switch st {
+	case specs.StateRunning, specs.StateCreated:
+		return nil
+	case StatePaused:
+		if o.IgnorePaused {
+			return nil
+		}
+		return errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+	}
+	return fmt.Errorf("cannot exec in a %s container: %w", st, ErrNotRunning)
+}
+
+// joinAll enters every namespace that the container was configured with, through init's pidfd (setns with a pidfd,
+// Linux 5.8): one call, and no pid that could be someone else's by now.
+func (c *Container) joinAll(sp *spawn, pl *plan, files *fileList) {
+	ns := c.rec.Namespaces
+	if ns&unix.CLONE_NEWPID != 0 {
+		sp.pidNS = c.Init.PIDFD
+	}
+	if ns&unix.CLONE_NEWUSER != 0 {
+		sp.userNS = c.Init.PIDFD
+	}
+	if ns&unix.CLONE_NEWTIME != 0 {
+		sp.timeNS = c.Init.PIDFD
+	}
+	own := ns &^ (unix.CLONE_NEWPID | unix.CLONE_NEWUSER | unix.CLONE_NEWTIME)
+	if own == 0 {
+		return
+	}
+	pl.joins = []join{{fd: files.add(c.Init.PIDFD, false), flag: own}}
+}
+
+func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch *child, proc *Process, pl *plan) error {
+	var enc coder
+	pl.code(&enc)
+	if err := w.sendPlan(enc.b); err != nil {
+		return fmt.Errorf("sending the plan: %w", err)
+	}
+	if err := c.addExec(ch.pid, o.SubCgroup); err != nil {
+		return err
+	}
+	setOOMScore(ch.pid, &pl.process, o.Warn)
+	if err := w.send(msgGo, nil); err != nil {
+		return ch.died()
+	}
+	defer w.watch(ctx)()
+	h := &handshake{wire: w, child: ch, warn: o.Warn, proc: proc, consoleSocket: o.ConsoleSocket}
+	if err := h.run(); err != nil {
+		return err
+	}
+	// After "ready" comes the end of the socket, or the reason why execve failed.
+	kind, body, _, err := w.receive()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	case kind == msgError:
+		return errors.New(string(body))
+	}
+	return fmt.Errorf("message %q in place of the end", kind)
+}
+
+// addExec puts a process beside init. On v2 a container that made cgroups of its own (systemd, a nested runtime) has no
+// room at its top any more (EBUSY): then the process goes where init is.
+func (c *Container) addExec(pid int, sub string) error {
+	err := c.cg.Add(pid, sub)
+	if err != nil && sub == "" && c.cg.Layout.V2 && errors.Is(err, unix.EBUSY) {
+		return c.cg.AddBeside(pid, c.Init.PID)
+	}
+	return err
+}
+
+// namespaceFlags are the namespaces that a configuration names, new or joined.
+func namespaceFlags(s *specs.Spec) (flags uint64) {
+	if s.Linux == nil {
+		return 0
+	}
+	for _, ns := range s.Linux.Namespaces {
+		if k, ok := namespace.ByType(string(ns.Type)); ok {
+			flags |= uint64(k.Flag)
+		}
+	}
+	return flags
+}
