@@ -3,7 +3,7 @@ SHELL := /bin/sh
 export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -ldflags "-s -w"
 OCI = internal/ocibin/bin/skiff-oci.gz
-HELLO = internal/helloimage/bin/hello.gz
+HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
 PACKAGES = busybox-static nginx-light iproute2 nftables
 
@@ -42,7 +42,8 @@ deps: ## install what the tests need beside Go (Debian's packages)
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && rm -f /etc/nginx/sites-enabled/default; }
 
 test: deps build ## run all tests
-	go test -timeout 30m ./...
+	go test -timeout 20m ./internal/... ./cmd/...
+	go test -timeout 30m -p 1 ./test/...
 
 perf: build ## print the benchmarks and hold them against their budgets
 	go run ./test/perf
@@ -63,7 +64,7 @@ check-gen: gen ## fail if what is generated is not what is committed
 	git diff --exit-code
 
 clean: ## remove what make built
-	rm -rf bin internal/ocibin/bin/skiff-oci.gz internal/helloimage/bin/hello.gz
+	rm -rf bin internal/ocibin/bin/skiff-oci.gz internal/helloimage/image/hello.gz
 
 release: build ## bin/skiff for amd64 and arm64 with checksums
 	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o bin/skiff-arm64 ./cmd/skiff

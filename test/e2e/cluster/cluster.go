@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"skiff.dev/skiff/test/testimage"
 )
 
 // Cluster is one running skiff.
@@ -216,4 +218,30 @@ func tail(b []byte, n int) []byte {
 		return b[len(b)-n:]
 	}
 	return b
+}
+
+// ImportDebian makes an image called name of a program that Debian packages
+// (busybox or nginx) and imports it, as a docker-archive through stdin.
+func (c *Cluster) ImportDebian(name, program string) {
+	c.t.Helper()
+	pack := map[string]func(...string) (testimage.Image, error){"busybox": testimage.Busybox, "nginx": testimage.Nginx}[program]
+	image, err := pack(name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.Import(image)
+}
+
+// Import imports an image as a docker-archive through stdin.
+func (c *Cluster) Import(image testimage.Image) {
+	c.t.Helper()
+	var archive bytes.Buffer
+	if err := image.WriteDockerArchive(&archive); err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := c.Command("image", "import", "-")
+	cmd.Stdin = &archive
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("skiff image import -: %v\n%s", err, out)
+	}
 }

@@ -1,0 +1,61 @@
+// Fuzz is `make fuzz`: it finds every fuzz target of the repository and runs
+// each for a bounded time, one after another.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// target is one fuzz function.
+type target struct{ dir, name string }
+
+var declaration = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+
+func main() {
+	limit := flag.Duration("time", 20*time.Second, "how long to run each target")
+	flag.Parse()
+	targets, err := find("internal")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fuzz:", err)
+		os.Exit(1)
+	}
+	failed := 0
+	for _, t := range targets {
+		fmt.Printf("%s in %s\n", t.name, t.dir)
+		cmd := exec.Command("go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+limit.String(), "./"+t.dir)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			failed++
+		}
+	}
+	fmt.Printf("%d passed, %d failed\n", len(targets)-failed, failed)
+	if failed > 0 || len(targets) == 0 {
+		os.Exit(1)
+	}
+}
+
+func find(root string) ([]target, error) {
+	var targets []target
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range declaration.FindAllStringSubmatch(string(data), -1) {
+			targets = append(targets, target{filepath.Dir(path), m[1]})
+		}
+		return nil
+	})
+	return targets, err
+}

@@ -1,0 +1,21 @@
+package main
+
+// budget bounds a figure: limit must hold today, goal is what the design asks
+// for in the end.
+type budget struct{ limit, goal float64 }
+
+// budgets are for a machine with two cores. A limit is only ever lowered.
+func budgets() map[string]budget {
+	return map[string]budget{
+		"start to Ready":             {1500, 700},
+		"memory at rest (PSS)":       {140, 100},
+		"CPU at rest":                {1.5, 0.5},
+		"pod create to Ready p50":    {150, 50},
+		"pod create to Ready p99":    {500, 150},
+		"pod delete to gone p50":     {150, 50},
+		"Deployment 0 to 100 Ready":  {5000, 1500},
+		"Deployment 100 to 0 gone":   {5000, 1500},
+		"memory per extra pod (PSS)": {2.5, 1.2},
+		"container init":             {3, 3},
+	}
+}
