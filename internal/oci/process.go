@@ -46,4 +46,3 @@ func (p *Process) Close() error {
 	return errors.Join(errs...)
 }
 
-var errNotThere = errors.New("not there yet")
