@@ -14,93 +14,94 @@ package kubelet
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
 
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-	"k8s.io/cri-streaming/pkg/streaming"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 
+	"skiff.dev/skiff/internal/kubelet/probe"
+	"skiff.dev/skiff/internal/kubelet/volume"
 	"skiff.dev/skiff/internal/lifecycle"
 )
 
-// EventSource gives the container runtime's events as they happen. Each event
-// carries the state of the whole pod sandbox; a lost event is made up for by
-// the next one. The channel is closed when ctx ends.
-type EventSource func(ctx context.Context) <-chan *runtimeapi.ContainerEventResponse
+// userAgent names the node agent in its requests to pods. Charts and ingress
+// controllers know upstream's prefix.
+const userAgent = "kube-probe/1.36"
 
-// Deps are what the node agent needs from the others. All fields are required
-// unless they say otherwise.
-type Deps struct {
-	// Client acts as system:node:NAME.
-	Client kubernetes.Interface
-	// Informers is the process's shared factory. New asks it for Pods and
-	// Services; the daemon starts it.
-	Informers informers.SharedInformerFactory
-
-	// Runtime and Images are the container layer, called in process.
-	Runtime runtimeapi.RuntimeServiceServer
-	Images  runtimeapi.ImageServiceServer
-	// Events are the container layer's events.
-	Events EventSource
-	// Streaming runs exec, attach and port-forward.
-	Streaming streaming.Runtime
-
-	NodeName string
-	// NodeIPs are the node's addresses, the primary one first.
-	NodeIPs []netip.Addr
-	// Port is where the node API listens; 0 picks a free one.
-	Port int
-	// MaxPods bounds the pods of the node; 0 means 110.
-	MaxPods int
-	// Version is the version of skiff, e.g. "0.1.0".
-	Version string
-	// NodeLabels are added to the node's own labels. Optional.
-	NodeLabels map[string]string
-
-	// DataDir holds volumes and state of pods, LogDir the containers' logs.
-	DataDir, LogDir string
-	// StaticPodDir is watched for pod manifests; it may not exist. Optional.
-	StaticPodDir string
-	// CgroupParent is this skiff's cgroup subtree, e.g. "/skiff".
-	CgroupParent string
-
-	// ClusterDNS and ClusterDomain go into the pods' resolv.conf.
-	ClusterDNS    netip.Addr
-	ClusterDomain string
-	// APIServer is what KUBERNETES_SERVICE_HOST and _PORT say while the
-	// kubernetes Service has not been seen, e.g. 10.43.0.1:443.
-	APIServer netip.AddrPort
-
-	// TLS serves the node API. It holds the serving certificate and, in
-	// ClientCAs, the authority of clients. Nil: no node API is served.
-	TLS *tls.Config
-
-	// Needs names components that must be ready first.
-	Needs []string
-	// Log is optional.
-	Log *slog.Logger
-}
+var getOptions = metav1.GetOptions{}
 
 // Kubelet is the node agent.
 type Kubelet struct {
-	deps Deps
-	log  *slog.Logger
+	deps      Deps
+	log       *slog.Logger
+	pods      cache.SharedIndexInformer
+	services  corelisters.ServiceLister
+	synced    []cache.InformerSynced
+	objects   *objects
+	volumes   *volume.Manager
+	tokens    *tokens
+	statuses  *statusWriter
+	events    *events
+	asker     *probe.Asker
+	resolver  resolver
+	cgroups   cgroups
+	capacity  *capacity
+	admission *admission
+	gate      gate
+	static    *staticPods
+	node      *nodeStatus
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	wg      sync.WaitGroup
+	ctx     context.Context
 }
 
 // New checks deps and registers the informers that the node agent reads. It
 // starts nothing.
 func New(deps Deps) (*Kubelet, error) {
-	if deps.MaxPods == 0 {
-		deps.MaxPods = 110
+	if err := deps.check(); err != nil {
+		return nil, err
 	}
 	log := deps.Log
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Kubelet{deps: deps, log: log.With("component", "kubelet")}, nil
+	k := &Kubelet{
+		deps: deps, log: log.With("component", "kubelet"),
+		gate: newGate(), events: &events{}, workers: map[types.UID]*worker{},
+		cgroups:   cgroups{root: deps.CgroupParent},
+		resolver:  resolver{dns: deps.ClusterDNS, domain: deps.ClusterDomain, host: readHostDNS},
+		admission: newAdmission(),
+	}
+	k.statuses = newStatusWriter(deps.Client, k.log)
+	k.objects = newObjects(deps.Client, func(uid types.UID) {
+		if w := k.worker(uid); w != nil {
+			w.objectChanged()
+		}
+	})
+	k.tokens = newTokens(deps.Client)
+	k.volumes = &volume.Manager{Dir: filepath.Join(deps.DataDir, "pods"), Sources: volumeSources{k}}
+	k.asker = &probe.Asker{Exec: k.execProbe, UserAgent: userAgent}
+	k.capacity = newCapacity(deps)
+	k.node = newNodeStatus(k)
+	k.static = newStaticPods(k)
+	k.pods = deps.Informers.Core().V1().Pods().Informer()
+	services := deps.Informers.Core().V1().Services()
+	k.services = services.Lister()
+	k.synced = []cache.InformerSynced{k.pods.HasSynced, services.Informer().HasSynced}
+	return k, nil
 }
 
 // Component runs the node agent. It is ready when the node is registered and
@@ -109,8 +110,120 @@ func (k *Kubelet) Component() lifecycle.Component {
 	return lifecycle.Component{Name: "kubelet", Needs: k.deps.Needs, Run: k.run}
 }
 
+// run starts everything in order: what the node is, what runs on it already,
+// what should run on it.
 func (k *Kubelet) run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	k.ctx = ctx
+	k.objects.start(ctx)
+	if err := os.MkdirAll(filepath.Join(k.deps.DataDir, "pods"), 0o750); err != nil {
+		return fmt.Errorf("making kubelet directory: %w", err)
+	}
+	stopEvents := k.startEvents()
+	defer stopEvents()
+	happened := k.deps.Events(ctx)
+	server, err := k.startAPI(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.node.register(ctx, server.port()); err != nil {
+		return err
+	}
+	k.wg.Go(func() { k.dispatch(ctx, happened) })
+	k.wg.Go(func() { k.node.beat(ctx) })
+	k.wg.Go(func() { k.admit(ctx) })
 	ready()
 	<-ctx.Done()
-	return ctx.Err()
+	k.wg.Wait()
+	return errors.Join(ctx.Err(), server.stop())
+}
+
+// admit waits for the informers and then takes pods in.
+func (k *Kubelet) admit(ctx context.Context) {
+	if !cache.WaitForCacheSync(ctx.Done(), k.synced...) {
+		return
+	}
+	k.static.load()
+	registration, err := k.pods.AddEventHandler(k.podHandler())
+	if err != nil {
+		k.log.Error("watching pods", "err", err)
+		return
+	}
+	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		k.collectOrphans(ctx)
+	}
+	k.static.watch(ctx)
+}
+
+// startEvents sends events to the API server until the returned function is called.
+func (k *Kubelet) startEvents() (stop func()) {
+	broadcaster := record.NewBroadcaster()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: k.deps.Client.CoreV1().Events("")})
+	k.events.recorder = broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: k.deps.NodeName})
+	return broadcaster.Shutdown
+}
+
+func (k *Kubelet) worker(uid types.UID) *worker {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.workers[uid]
+}
+
+// ensureWorker gives the worker of a pod and starts it if need be.
+func (k *Kubelet) ensureWorker(uid types.UID) *worker {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.workers[uid]; w != nil {
+		return w
+	}
+	w := newWorker(k, uid)
+	k.workers[uid] = w
+	k.wg.Go(func() {
+		w.run(k.ctx)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.workers[uid] == w {
+			delete(k.workers, uid)
+		}
+	})
+	return w
+}
+
+// admission knows the pods that were let in, so that two pods that come at the
+// same time do not both take the node's last share.
+type admission struct {
+	mu   sync.Mutex
+	pods map[types.UID]*v1.Pod
+}
+
+func newAdmission() *admission { return &admission{pods: map[types.UID]*v1.Pod{}} }
+
+func (a *admission) add(pod *v1.Pod) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pods[pod.UID] = pod
+}
+
+func (a *admission) remove(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.pods, uid)
+}
+
+// check lets a pod in, or says why not.
+func (a *admission) check(pod *v1.Pod, node *v1.Node) *refusal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	others := make([]*v1.Pod, 0, len(a.pods))
+	for _, o := range a.pods {
+		if o.UID != pod.UID {
+			others = append(others, o)
+		}
+	}
+	if r := fits(pod, node, others); r != nil {
+		return r
+	}
+	a.pods[pod.UID] = pod
+	return nil
 }

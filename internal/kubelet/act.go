@@ -1,0 +1,273 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// act starts one action of a plan.
+func (w *worker) act(a action) {
+	switch a.Verb {
+	case verbPrepare:
+		w.actPrepare()
+	case verbCreateSandbox:
+		w.actCreateSandbox(a)
+	case verbStart:
+		w.actStart(a)
+	case verbKill:
+		w.actKill(a)
+	case verbStopSandbox:
+		w.actStopSandbox(a)
+	case verbRemove:
+		w.operation(a.Container, func(ctx context.Context) func() {
+			_, err := w.k.deps.Runtime.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: a.ID})
+			return func() { w.warn("removing container", err) }
+		})
+	}
+}
+
+func (w *worker) warn(doing string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.k.log.Warn(doing, "pod", podName(w.pod), "err", err)
+	}
+}
+
+// actPrepare sets up the pod's directories and volumes. It is repeated, from
+// the same code, when a referenced object changes or a token is to be renewed.
+func (w *worker) actPrepare() {
+	w.preparing = true
+	pod := w.pod
+	go func() {
+		refresh, err := w.k.prepare(w.ctx, pod)
+		w.post(func() {
+			w.preparing = false
+			if err != nil {
+				w.prepareAt = time.Now().Add(w.prepareRetry.next())
+				if w.termination == nil {
+					w.k.events.pod(pod, v1.EventTypeWarning, "FailedMount", err.Error())
+				}
+				return
+			}
+			w.prepareRetry.reset()
+			w.prepared, w.refreshAt = true, refresh
+		})
+	}()
+}
+
+// objectChanged is called when a ConfigMap or Secret that the pod uses changed:
+// volumes are set up anew, and starts that waited for it are tried at once.
+func (w *worker) objectChanged() {
+	w.post(func() {
+		if w.termination != nil || w.pod == nil || !w.admitted {
+			return
+		}
+		w.prepareAt = time.Time{}
+		for name, m := range w.memory {
+			if m.Waiting != nil && m.Waiting.Reason == reasonConfigError {
+				m.RetryAt = time.Time{}
+				w.memory[name] = m
+			}
+		}
+		if w.prepared && !w.preparing {
+			w.actPrepare()
+		}
+	})
+}
+
+func (w *worker) actCreateSandbox(a action) {
+	w.sandboxBusy = true
+	pod := w.pod
+	if a.Attempt > 0 {
+		w.k.events.pod(pod, v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+	old := w.view.Sandboxes
+	go func() {
+		for _, box := range old {
+			w.k.removeSandbox(w.ctx, box.ID)
+		}
+		err := w.k.createSandbox(w.ctx, pod, a.Attempt)
+		w.tell(func(i *inbox) {
+			i.runtime = true
+			i.results = append(i.results, func() {
+				w.sandboxBusy = false
+				if err == nil {
+					w.sandboxRetry.reset()
+					return
+				}
+				w.sandboxAt = time.Now().Add(w.sandboxRetry.next())
+				if w.termination == nil {
+					w.k.events.pod(pod, v1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+				}
+			})
+		})
+	}()
+}
+
+func (w *worker) actStopSandbox(a action) {
+	w.sandboxBusy = true
+	go func() {
+		_, err := w.k.deps.Runtime.StopPodSandbox(w.ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: a.ID})
+		if err != nil && w.ctx.Err() == nil {
+			// Nothing can be said of the pod until this works.
+			select {
+			case <-time.After(time.Second):
+			case <-w.ctx.Done():
+			}
+		}
+		w.tell(func(i *inbox) {
+			i.runtime = true
+			i.results = append(i.results, func() {
+				w.sandboxBusy = false
+				w.warn("stopping sandbox", err)
+			})
+		})
+	}()
+}
+
+// actStart starts a container: image, configuration, create, start, postStart.
+func (w *worker) actStart(a action) {
+	c := findContainer(w.pod, a.Container)
+	box := w.view.readySandbox()
+	if c == nil || box == nil {
+		return
+	}
+	last := w.view.latest(a.Container)
+	now := time.Now()
+	w.remember(a.Container, func(m *containerMemory) {
+		m.Starting = true
+		m.Started, m.Ready = "", ""
+		if last.ended() {
+			m.Backoff = m.Backoff.next(last.FinishedAt, now)
+			if m.Waiting != nil && m.Waiting.Reason == reasonCrashLoop {
+				m.Waiting = nil
+			}
+		}
+	})
+	s := &start{k: w.k, pod: w.pod, container: c, attempt: a.Attempt, sandbox: *box, pulls: w.pullRetry(c.Name)}
+	s.running = func(id string) {
+		if !hasPostStart(c) {
+			w.tell(func(i *inbox) {
+				i.runtime = true
+				i.results = append(i.results, func() { w.remember(c.Name, func(m *containerMemory) { m.Starting, m.Waiting = false, nil }) })
+			})
+		}
+	}
+	w.operation(c.Name, func(ctx context.Context) func() {
+		err := s.run(ctx)
+		return func() { w.started(c, s, err) }
+	})
+}
+
+// started takes in how a start ended.
+func (w *worker) started(c *v1.Container, s *start, err error) {
+	var fail *startError
+	switch {
+	case err == nil:
+		w.remember(c.Name, func(m *containerMemory) { m.Waiting, m.RetryAt = nil, time.Time{} })
+	case w.termination != nil || errors.Is(err, context.Canceled):
+		// The pod is ending: what was made is ended by the plan.
+	case errors.As(err, &fail):
+		w.remember(c.Name, func(m *containerMemory) {
+			m.Waiting = &v1.ContainerStateWaiting{Reason: fail.Reason, Message: fail.Message}
+			m.RetryAt = time.Now().Add(fail.Retry)
+			if fail.Pull {
+				m.PullBackOffAt = time.Now().Add(min(fail.Retry, pullBackOffShown))
+			}
+			if fail.Doomed != "" {
+				m.Doomed, m.DoomedWhy, m.Waiting, m.RetryAt = fail.Doomed, fail.Message, nil, time.Time{}
+			}
+		})
+	default:
+		w.remember(c.Name, func(m *containerMemory) {
+			m.Waiting = &v1.ContainerStateWaiting{Reason: reasonRunError, Message: err.Error()}
+			m.RetryAt = time.Now().Add(backoffFirst)
+		})
+	}
+}
+
+func (w *worker) pullRetry(name string) *retry {
+	if w.imageRetry[name] == nil {
+		w.imageRetry[name] = &retry{first: backoffFirst, limit: backoffMax}
+	}
+	return w.imageRetry[name]
+}
+
+// actKill ends a container.
+func (w *worker) actKill(a action) {
+	c := findContainer(w.pod, a.Container)
+	w.killGrace[a.Container] = a.Grace
+	w.stopContainerProbes(a.Container, w.termination != nil)
+	pod, running := w.pod, w.view.byID(a.ID).running()
+	var ip string
+	if box := w.view.sandbox(); box != nil && len(box.IPs) > 0 {
+		ip = box.IPs[0]
+	}
+	w.operation(a.Container, func(ctx context.Context) func() {
+		if running {
+			w.k.events.container(pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
+		}
+		err := w.k.killContainer(ctx, kill{pod: pod, container: c, id: a.ID, ip: ip, grace: a.Grace, running: running})
+		if err != nil && ctx.Err() == nil {
+			select { // a kill that fails is not tried again in a tight loop
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+		return func() {
+			w.warn("killing container", err)
+			w.remember(a.Container, func(m *containerMemory) {
+				if m.Doomed == a.ID && err == nil {
+					m.Doomed, m.DoomedWhy, m.DoomedGrace = "", "", nil
+				}
+			})
+		}
+	})
+}
+
+// kill is one container to end.
+type kill struct {
+	pod       *v1.Pod
+	container *v1.Container // nil: no longer in the pod's spec
+	id, ip    string
+	grace     int64
+	running   bool
+}
+
+// killContainer runs the preStop hook and stops the container within the grace
+// period that both share. The process always gets two seconds, as upstream.
+func (k *Kubelet) killContainer(ctx context.Context, t kill) error {
+	const least = 2
+	grace := t.grace
+	if t.running && t.container != nil && t.container.Lifecycle != nil && t.container.Lifecycle.PreStop != nil && grace > 0 {
+		began := time.Now()
+		hookCtx, cancel := context.WithTimeout(ctx, time.Duration(grace)*time.Second)
+		err := k.runHook(hookCtx, t.pod, t.container, t.id, t.ip, t.container.Lifecycle.PreStop)
+		cancel()
+		if err != nil {
+			k.events.container(t.pod, t.container.Name, v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+		}
+		grace = max(grace-int64(time.Since(began)/time.Second), least)
+	}
+	return k.stopContainer(ctx, t.id, grace)
+}
+
+func (k *Kubelet) stopContainer(ctx context.Context, id string, grace int64) error {
+	_, err := k.deps.Runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: grace})
+	if err != nil && !notFound(err) {
+		return fmt.Errorf("stopping container %s: %w", id, err)
+	}
+	return nil
+}
+
+// removeSandbox stops and removes a sandbox that is no longer wanted.
+func (k *Kubelet) removeSandbox(ctx context.Context, id string) {
+	if _, err := k.deps.Runtime.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}); err != nil && !notFound(err) {
+		k.log.Warn("stopping sandbox", "sandbox", id, "err", err)
+		return
+	}
+}

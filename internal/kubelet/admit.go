@@ -1,0 +1,132 @@
+package kubelet
+
+import (
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// refusal is why a pod may not run on this node, in upstream's words.
+type refusal struct{ Reason, Message string }
+
+// admit decides once whether the pod may run here: the scheduler may have been
+// wrong, or somebody set spec.nodeName without asking it. A pod that already has
+// containers was admitted by an earlier run of skiff.
+func (w *worker) admit(now time.Time) {
+	w.admitted = true
+	over := w.pod.DeletionTimestamp != nil || w.removed || w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded
+	if over || len(w.view.Sandboxes) > 0 {
+		w.k.admission.add(w.pod)
+		w.k.objects.add(w.pod)
+		return
+	}
+	if r := w.k.admission.check(w.pod, w.k.capacity.node()); r != nil {
+		w.k.events.pod(w.pod, v1.EventTypeWarning, r.Reason, r.Message)
+		w.end(termination{Since: now, Grace: gracePeriod(w.pod), Phase: v1.PodFailed, Reason: r.Reason, Message: "Pod was rejected: " + r.Message})
+		return
+	}
+	w.k.objects.add(w.pod)
+}
+
+// fits checks a pod against a node and the pods that are on it. It is pure.
+func fits(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
+	if node == nil {
+		return nil
+	}
+	if r := fitsResources(pod, node, others); r != nil {
+		return r
+	}
+	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
+		return &refusal{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
+	}
+	if match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !match {
+		return &refusal{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
+	}
+	for _, taint := range node.Spec.Taints {
+		if taint.Effect == v1.TaintEffectNoExecute && !tolerates(pod, &taint) {
+			return &refusal{"TaintToleration", fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)}
+		}
+	}
+	return fitsPorts(pod, others)
+}
+
+func tolerates(pod *v1.Pod, taint *v1.Taint) bool {
+	for i := range pod.Spec.Tolerations {
+		t := &pod.Spec.Tolerations[i]
+		if (t.Effect == "" || t.Effect == taint.Effect) && (t.Key == "" && t.Operator == v1.TolerationOpExists || t.Key == taint.Key && (t.Operator == v1.TolerationOpExists || t.Value == taint.Value)) {
+			return true
+		}
+	}
+	return false
+}
+
+// fitsResources compares the pods' requests with what the node has to give.
+func fitsResources(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
+	can := node.Status.Allocatable
+	if limit := can.Pods().Value(); limit > 0 && int64(len(others)+1) > limit {
+		return &refusal{"OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), limit)}
+	}
+	wanted := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	for name, want := range wanted {
+		have, ok := can[name]
+		if want.IsZero() || !ok && name == v1.ResourceEphemeralStorage {
+			continue
+		}
+		used := have.DeepCopy()
+		used.Sub(have)
+		for _, o := range others {
+			q := resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{})[name]
+			used.Add(q)
+		}
+		sum := used.DeepCopy()
+		sum.Add(want)
+		if sum.Cmp(have) > 0 {
+			unit := func(q int64, m int64) int64 {
+				if name == v1.ResourceCPU {
+					return m
+				}
+				return q
+			}
+			return &refusal{"OutOf" + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name,
+				unit(want.Value(), want.MilliValue()), unit(used.Value(), used.MilliValue()), unit(have.Value(), have.MilliValue()))}
+		}
+	}
+	return nil
+}
+
+// fitsPorts checks the host's ports.
+func fitsPorts(pod *v1.Pod, others []*v1.Pod) *refusal {
+	for _, mine := range hostPorts(pod) {
+		for _, o := range others {
+			for _, theirs := range hostPorts(o) {
+				if mine.HostPort == theirs.HostPort && mine.Protocol == theirs.Protocol && ipsMeet(mine.HostIP, theirs.HostIP) {
+					return &refusal{"NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func hostPorts(pod *v1.Pod) []v1.ContainerPort {
+	var ports []v1.ContainerPort
+	eachContainer(pod, func(c *v1.Container) {
+		for _, p := range c.Ports {
+			if pod.Spec.HostNetwork && p.HostPort == 0 {
+				p.HostPort = p.ContainerPort
+			}
+			if p.HostPort > 0 {
+				ports = append(ports, p)
+			}
+		}
+	})
+	return ports
+}
+
+func ipsMeet(a, b string) bool {
+	all := func(s string) bool { return s == "" || s == "0.0.0.0" || s == "::" }
+	return a == b || all(a) || all(b)
+}

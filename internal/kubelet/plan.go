@@ -1,0 +1,363 @@
+package kubelet
+
+import (
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+// verb is what an action does.
+type verb string
+
+// The verbs of a plan, in the order of a pod's life.
+const (
+	verbPrepare       verb = "prepare"        // volumes
+	verbCreateSandbox verb = "create-sandbox" // cgroup, pause, network
+	verbStart         verb = "start"          // image, create, start, postStart
+	verbKill          verb = "kill"           // preStop, TERM, grace, KILL
+	verbStopSandbox   verb = "stop-sandbox"   // network detach, pause ends
+	verbRemove        verb = "remove"         // a dead container beyond the last one
+)
+
+// action is one thing to do for a pod. Actions of a plan are independent of
+// each other and run at the same time.
+type action struct {
+	Verb verb
+	// Container is the container's name, for start, kill and remove.
+	Container string
+	// ID is the container or sandbox to kill, stop or remove.
+	ID string
+	// Attempt is the sandbox's attempt or the container's restart count.
+	Attempt int
+	// Grace is the seconds that a killed container has.
+	Grace int64
+	// Why is the text of the Killing event.
+	Why string
+}
+
+// containerMemory is what a worker remembers of a container and the container
+// layer does not know. Its zero value is a container that was never touched.
+type containerMemory struct {
+	// Busy: an action for this container is under way.
+	Busy bool
+	// Starting: the action under way has not finished its postStart hook.
+	Starting bool
+	// Waiting says why the last start did not work; RetryAt when to try again.
+	Waiting *v1.ContainerStateWaiting
+	RetryAt time.Time
+	// PullBackOffAt is when ErrImagePull turns into ImagePullBackOff.
+	PullBackOffAt time.Time
+	// Backoff delays restarts of a container that ended.
+	Backoff backoff
+	// Doomed is the identifier of a container that a probe or a hook condemned,
+	// DoomedWhy the event's text, DoomedGrace its own grace period, if any.
+	Doomed      string
+	DoomedWhy   string
+	DoomedGrace *int64
+	// Started and Ready are the identifiers of the containers that passed their
+	// startup and readiness probes.
+	Started, Ready string
+	// Adopted is the container whose earlier verdicts were taken over.
+	Adopted string
+}
+
+// termination says that a pod has to end.
+type termination struct {
+	Since time.Time
+	// Grace is the time that all containers together have, in seconds.
+	Grace int64
+	// Phase, Reason and Message are set on the pod's status, if not empty.
+	Phase           v1.PodPhase
+	Reason, Message string
+	// Why is the text of the Killing events; empty: "Stopping container NAME".
+	Why string
+}
+
+func (t *termination) remaining(now time.Time) int64 {
+	return max(t.Grace-int64(now.Sub(t.Since)/time.Second), 0)
+}
+
+// situation is all that a plan is made from.
+type situation struct {
+	Pod         *v1.Pod
+	View        view
+	Memory      map[string]containerMemory
+	Termination *termination
+	// Prepared: volumes are set up. Preparing, SandboxBusy: under way.
+	Prepared, Preparing, SandboxBusy bool
+	// PrepareAt and SandboxAt: not again before (after an error).
+	PrepareAt, SandboxAt time.Time
+	Now                  time.Time
+}
+
+// plan is what to do now, and when to look again if nothing happens before.
+type plan struct {
+	Actions []action
+	Wake    time.Time
+	// Crashing names containers held back by their restart delay.
+	Crashing map[string]time.Duration
+	// Over: nothing runs and nothing will; the pod may be reported as final.
+	Over bool
+}
+
+func (p *plan) do(a action) { p.Actions = append(p.Actions, a) }
+
+func (p *plan) wakeAt(t time.Time) {
+	if !t.IsZero() && (p.Wake.IsZero() || t.Before(p.Wake)) {
+		p.Wake = t
+	}
+}
+
+// makePlan decides what to do for a pod. It is pure.
+func makePlan(s situation) plan {
+	p := plan{Crashing: map[string]time.Duration{}}
+	switch {
+	case s.Termination != nil || podCompleted(s.Pod, &s.View, s.Memory):
+		s.planEnd(&p)
+		return p
+	case s.View.readySandbox() == nil:
+		s.planSandbox(&p)
+	default:
+		s.planContainers(&p)
+	}
+	if !s.Prepared && !s.Preparing {
+		s.planPrepare(&p)
+	}
+	s.planDoomed(&p)
+	s.planRemovals(&p)
+	return p
+}
+
+func (s *situation) planPrepare(p *plan) {
+	if s.PrepareAt.After(s.Now) {
+		p.wakeAt(s.PrepareAt)
+		return
+	}
+	p.do(action{Verb: verbPrepare})
+}
+
+// planEnd kills what runs, sidecars after the containers that they serve, and
+// stops the sandboxes at last.
+func (s *situation) planEnd(p *plan) {
+	end := s.Termination
+	if end == nil {
+		end = &termination{Since: s.Now, Grace: gracePeriod(s.Pod)}
+	}
+	busy := s.SandboxBusy || s.Preparing
+	for i := range s.View.Containers {
+		c := &s.View.Containers[i]
+		if c.ended() {
+			continue
+		}
+		busy = true
+		if s.Memory[c.Name].Busy || s.heldBack(c.Name, end, p) {
+			continue
+		}
+		p.do(action{Verb: verbKill, Container: c.Name, ID: c.ID, Grace: end.remaining(s.Now), Why: end.Why})
+	}
+	for _, m := range s.Memory {
+		busy = busy || m.Busy
+	}
+	if busy {
+		return
+	}
+	for _, box := range s.View.Sandboxes {
+		if box.Ready {
+			p.do(action{Verb: verbStopSandbox, ID: box.ID})
+			busy = true
+		}
+	}
+	p.Over = !busy
+}
+
+// heldBack reports whether a sidecar must wait for others to end first (KEP-753):
+// for all app containers, then for the sidecars that were started after it. It
+// stops waiting when the pod's grace period is over.
+func (s *situation) heldBack(name string, end *termination, p *plan) bool {
+	index := sidecarIndex(s.Pod, name)
+	deadline := end.Since.Add(time.Duration(end.Grace) * time.Second)
+	if index < 0 || !s.Now.Before(deadline) {
+		return false
+	}
+	for _, c := range s.View.Containers {
+		if c.ended() || c.Name == name {
+			continue
+		}
+		if other := sidecarIndex(s.Pod, c.Name); other < 0 || other > index {
+			p.wakeAt(deadline)
+			return true
+		}
+	}
+	return false
+}
+
+// planSandbox makes a sandbox. Containers that still run in an older one are
+// ended first: they have lost the namespaces that they shared.
+func (s *situation) planSandbox(p *plan) {
+	if s.SandboxBusy {
+		return
+	}
+	for i := range s.View.Containers {
+		c := &s.View.Containers[i]
+		if c.ended() {
+			continue
+		}
+		if !s.Memory[c.Name].Busy {
+			p.do(action{Verb: verbKill, Container: c.Name, ID: c.ID, Grace: gracePeriod(s.Pod), Why: "Pod sandbox changed, it will be killed and re-created."})
+		}
+		return
+	}
+	if s.SandboxAt.After(s.Now) {
+		p.wakeAt(s.SandboxAt)
+		return
+	}
+	attempt := 0
+	if last := s.View.sandbox(); last != nil {
+		attempt = int(last.Attempt) + 1
+	}
+	p.do(action{Verb: verbCreateSandbox, Attempt: attempt})
+}
+
+// planContainers starts what should run in the ready sandbox.
+func (s *situation) planContainers(p *plan) {
+	if !s.Prepared {
+		return
+	}
+	initialized := s.appStarted()
+	for i := range s.Pod.Spec.InitContainers {
+		c := &s.Pod.Spec.InitContainers[i]
+		if isSidecar(c) {
+			s.planStart(p, c)
+			if !initialized && !s.sidecarStarted(c) {
+				return
+			}
+			continue
+		}
+		if initialized || s.inCurrentSandbox(c.Name).succeeded() {
+			continue
+		}
+		s.planStart(p, c)
+		return
+	}
+	for i := range s.Pod.Spec.Containers {
+		s.planStart(p, &s.Pod.Spec.Containers[i])
+	}
+	s.planEphemeral(p)
+}
+
+// planEphemeral starts ephemeral containers, once each: they never restart.
+func (s *situation) planEphemeral(p *plan) {
+	for i := range s.Pod.Spec.EphemeralContainers {
+		name := s.Pod.Spec.EphemeralContainers[i].Name
+		if s.View.latest(name) == nil && !s.Memory[name].Busy && !s.Memory[name].RetryAt.After(s.Now) {
+			p.do(action{Verb: verbStart, Container: name})
+		}
+	}
+}
+
+// inCurrentSandbox is the newest container of a name if it belongs to the
+// current sandbox: an init container's success in a sandbox that is gone is void.
+func (s *situation) inCurrentSandbox(name string) *containerRecord {
+	c := s.View.latest(name)
+	if box := s.View.sandbox(); c == nil || box == nil || c.SandboxID != box.ID {
+		return nil
+	}
+	return c
+}
+
+// appStarted reports whether an app container was created in this sandbox: then
+// all init containers were done, and they do not run again.
+func (s *situation) appStarted() bool {
+	for _, c := range s.Pod.Spec.Containers {
+		if s.inCurrentSandbox(c.Name) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *situation) sidecarStarted(c *v1.Container) bool {
+	r := s.View.latest(c.Name)
+	m := s.Memory[c.Name]
+	return r.running() && !m.Starting && (c.StartupProbe == nil || m.Started == r.ID)
+}
+
+// planStart starts a container that does not run and may run now.
+func (s *situation) planStart(p *plan, c *v1.Container) {
+	m := s.Memory[c.Name]
+	last := s.View.latest(c.Name)
+	if m.Busy || last.running() {
+		return
+	}
+	if m.RetryAt.After(s.Now) {
+		p.wakeAt(m.RetryAt)
+		p.wakeAt(m.PullBackOffAt)
+		return
+	}
+	restarts := 0
+	if last != nil {
+		restarts = last.Restarts + 1
+	}
+	if last != nil && !last.ended() {
+		// Created, never started, and nobody is at it: skiff ended in between.
+		p.do(action{Verb: verbRemove, Container: c.Name, ID: last.ID})
+		return
+	}
+	if last.ended() {
+		if !shouldRestart(s.Pod, c, last) {
+			return
+		}
+		if until := m.Backoff.until(last.FinishedAt); until.After(s.Now) {
+			p.Crashing[c.Name] = m.Backoff.Delay
+			p.wakeAt(until)
+			return
+		}
+	}
+	p.do(action{Verb: verbStart, Container: c.Name, Attempt: restarts})
+}
+
+// planDoomed kills containers that a probe or a hook condemned.
+func (s *situation) planDoomed(p *plan) {
+	for name, m := range s.Memory {
+		c := s.View.latest(name)
+		if m.Doomed == "" || m.Busy || !c.running() || c.ID != m.Doomed {
+			continue
+		}
+		grace := gracePeriod(s.Pod)
+		if m.DoomedGrace != nil {
+			grace = *m.DoomedGrace
+		}
+		p.do(action{Verb: verbKill, Container: name, ID: c.ID, Grace: grace, Why: m.DoomedWhy})
+	}
+}
+
+// planRemovals removes dead containers, but keeps the newest and the newest dead
+// one of each name, for `kubectl logs --previous`.
+func (s *situation) planRemovals(p *plan) {
+	dead := map[string]int{}
+	for i := range s.View.Containers {
+		c := &s.View.Containers[i]
+		if !c.ended() {
+			continue
+		}
+		dead[c.Name]++
+		// The newest dead one stays, and the one before it while the newest one
+		// is still the current container (its log is what --previous shows).
+		keep := 1
+		if s.View.latest(c.Name).ended() {
+			keep = 2
+		}
+		if dead[c.Name] > keep && !s.Memory[c.Name].Busy {
+			p.do(action{Verb: verbRemove, Container: c.Name, ID: c.ID})
+		}
+	}
+}
+
+// killText is the text of a Killing event.
+func killText(why, container string) string {
+	if why != "" {
+		return why
+	}
+	return fmt.Sprintf("Stopping container %s", container)
+}

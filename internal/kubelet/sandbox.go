@@ -1,0 +1,216 @@
+package kubelet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	kubelettypes "k8s.io/kubelet/pkg/types"
+)
+
+// hostnameMax is the kernel's limit of a host name (HOST_NAME_MAX, less one for
+// nothing: Linux counts 64, RFC 1123 allows labels of 63).
+const hostnameMax = 63
+
+// createSandbox makes the pod's cgroup and its sandbox.
+func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) error {
+	if err := k.gate.enter(ctx); err != nil {
+		return err
+	}
+	defer k.gate.leave()
+	config, err := k.sandboxConfig(pod, attempt)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
+		return fmt.Errorf("making log directory of pod %s: %w", podName(pod), err)
+	}
+	_, err = k.deps.Runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: k.runtimeHandler(ctx, pod)})
+	if err != nil {
+		return fmt.Errorf("%s", criText(err))
+	}
+	return nil
+}
+
+// sandboxConfig is the pod as the CRI describes it.
+func (k *Kubelet) sandboxConfig(pod *v1.Pod, attempt int) (*runtimeapi.PodSandboxConfig, error) {
+	hostname, _, err := k.hostname(pod)
+	if err != nil {
+		return nil, err
+	}
+	config := &runtimeapi.PodSandboxConfig{
+		Metadata:     &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: uint32(attempt)},
+		Hostname:     hostname,
+		LogDirectory: k.logDir(pod),
+		DnsConfig:    k.resolver.config(pod),
+		Labels:       sandboxLabels(pod),
+		Annotations:  maps.Clone(pod.Annotations),
+		Linux:        k.linuxSandbox(pod),
+	}
+	if !pod.Spec.HostNetwork {
+		config.PortMappings = portMappings(pod)
+	} else {
+		config.Hostname = "" // the node's own
+	}
+	return config, nil
+}
+
+func sandboxLabels(pod *v1.Pod) map[string]string {
+	labels := maps.Clone(pod.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[kubelettypes.KubernetesPodNameLabel] = pod.Name
+	labels[kubelettypes.KubernetesPodNamespaceLabel] = pod.Namespace
+	labels[kubelettypes.KubernetesPodUIDLabel] = string(pod.UID)
+	return labels
+}
+
+func (k *Kubelet) linuxSandbox(pod *v1.Pod) *runtimeapi.LinuxPodSandboxConfig {
+	security := &runtimeapi.LinuxSandboxSecurityContext{
+		NamespaceOptions: namespaceOptions(pod),
+		Privileged:       anyPrivileged(pod),
+		Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
+	}
+	linux := &runtimeapi.LinuxPodSandboxConfig{
+		CgroupParent:    k.cgroups.parent(pod),
+		SecurityContext: security,
+		Sysctls:         map[string]string{},
+		Resources:       podResources(pod),
+		Overhead:        overheadResources(pod),
+	}
+	sc := pod.Spec.SecurityContext
+	if sc == nil {
+		return linux
+	}
+	for _, s := range sc.Sysctls {
+		linux.Sysctls[s.Name] = s.Value
+	}
+	if sc.RunAsUser != nil {
+		security.RunAsUser = &runtimeapi.Int64Value{Value: *sc.RunAsUser}
+	}
+	if sc.RunAsGroup != nil && sc.RunAsUser != nil {
+		security.RunAsGroup = &runtimeapi.Int64Value{Value: *sc.RunAsGroup}
+	}
+	security.SupplementalGroups = supplementalGroups(pod)
+	security.SupplementalGroupsPolicy = groupsPolicy(pod)
+	security.SelinuxOptions = selinux(sc.SELinuxOptions)
+	return linux
+}
+
+// namespaceOptions says which namespaces of the pod are the node's, the pod's or
+// each container's own.
+func namespaceOptions(pod *v1.Pod) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	if pod.Spec.HostNetwork {
+		o.Network = runtimeapi.NamespaceMode_NODE
+	}
+	if pod.Spec.HostIPC {
+		o.Ipc = runtimeapi.NamespaceMode_NODE
+	}
+	switch {
+	case pod.Spec.HostPID:
+		o.Pid = runtimeapi.NamespaceMode_NODE
+	case pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace:
+		o.Pid = runtimeapi.NamespaceMode_POD
+	}
+	return o
+}
+
+func anyPrivileged(pod *v1.Pod) bool {
+	found := false
+	eachContainer(pod, func(c *v1.Container) {
+		found = found || (c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged)
+	})
+	return found
+}
+
+// eachContainer visits init and app containers in order.
+func eachContainer(pod *v1.Pod, visit func(*v1.Container)) {
+	for i := range pod.Spec.InitContainers {
+		visit(&pod.Spec.InitContainers[i])
+	}
+	for i := range pod.Spec.Containers {
+		visit(&pod.Spec.Containers[i])
+	}
+}
+
+// portMappings are the host ports of app containers and sidecars.
+func portMappings(pod *v1.Pod) []*runtimeapi.PortMapping {
+	var all []*runtimeapi.PortMapping
+	eachContainer(pod, func(c *v1.Container) {
+		for _, p := range c.Ports {
+			if p.HostPort == 0 {
+				continue
+			}
+			all = append(all, &runtimeapi.PortMapping{
+				Protocol: protocol(p.Protocol), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIp: p.HostIP,
+			})
+		}
+	})
+	return all
+}
+
+func protocol(p v1.Protocol) runtimeapi.Protocol {
+	switch p {
+	case v1.ProtocolUDP:
+		return runtimeapi.Protocol_UDP
+	case v1.ProtocolSCTP:
+		return runtimeapi.Protocol_SCTP
+	default:
+		return runtimeapi.Protocol_TCP
+	}
+}
+
+// hostname is the pod's host name and, if it has a subdomain, its full name. A
+// pod name longer than a DNS label is cut, as upstream does.
+func (k *Kubelet) hostname(pod *v1.Pod) (short, full string, err error) {
+	if override := pod.Spec.HostnameOverride; override != nil {
+		return *override, "", nil
+	}
+	short = cmp.Or(pod.Spec.Hostname, pod.Name)
+	if len(short) > hostnameMax {
+		short = strings.TrimRight(short[:hostnameMax], "-.")
+	}
+	if pod.Spec.Subdomain != "" {
+		full = fmt.Sprintf("%s.%s.%s.svc.%s", short, pod.Spec.Subdomain, pod.Namespace, k.deps.ClusterDomain)
+	}
+	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && full != "" {
+		if len(full) > 64 {
+			return "", "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", full, len(full))
+		}
+		short = full
+	}
+	return short, full, nil
+}
+
+// runtimeHandler is the handler that the pod's RuntimeClass names.
+func (k *Kubelet) runtimeHandler(ctx context.Context, pod *v1.Pod) string {
+	name := pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return ""
+	}
+	class, err := k.deps.Client.NodeV1().RuntimeClasses().Get(ctx, *name, getOptions)
+	if err != nil {
+		return *name // the container layer names the unknown handler
+	}
+	return class.Handler
+}
+
+// Paths of a pod on the node.
+
+func (k *Kubelet) podDir(uid string) string { return filepath.Join(k.deps.DataDir, "pods", uid) }
+
+func (k *Kubelet) logDir(pod *v1.Pod) string {
+	return filepath.Join(k.deps.LogDir, fmt.Sprintf("%s_%s_%s", pod.Namespace, pod.Name, pod.UID))
+}
+
+func (k *Kubelet) messagePath(uid, container string, attempt int) string {
+	return filepath.Join(k.podDir(uid), "containers", container, fmt.Sprintf("termination-%d", attempt))
+}

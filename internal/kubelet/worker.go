@@ -1,0 +1,352 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"skiff.dev/skiff/internal/kubelet/probe"
+)
+
+// worker is the state machine of one pod. Its loop is the only goroutine that
+// touches the fields below the mailbox; everything that takes time runs as an
+// operation in a goroutine of its own and posts its result into the mailbox.
+type worker struct {
+	k    *Kubelet
+	uid  types.UID
+	wake chan struct{}
+
+	mu    sync.Mutex
+	inbox inbox
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	pod    *v1.Pod
+	view   view
+	stale  bool // the view has to be read again
+	memory map[string]containerMemory
+	// cancels end the operations under way, by container name.
+	cancels map[string]context.CancelFunc
+	probes  map[probeKey]probeRun
+
+	admitted    bool
+	static      bool
+	removed     bool
+	termination *termination
+	killGrace   map[string]int64
+
+	prepared, preparing, sandboxBusy bool
+	prepareRetry, sandboxRetry       retry
+	prepareAt, sandboxAt             time.Time
+	refreshAt                        time.Time
+	imageRetry                       map[string]*retry
+	cleaned, finalSent               bool
+	// last is the status that was computed last.
+	last *v1.PodStatus
+}
+
+// inbox is what happened since the worker last looked.
+type inbox struct {
+	pod     *v1.Pod
+	removed bool
+	runtime bool
+	results []func()
+}
+
+func newWorker(k *Kubelet, uid types.UID) *worker {
+	return &worker{
+		k: k, uid: uid,
+		wake:         make(chan struct{}, 1),
+		stale:        true,
+		memory:       map[string]containerMemory{},
+		cancels:      map[string]context.CancelFunc{},
+		probes:       map[probeKey]probeRun{},
+		killGrace:    map[string]int64{},
+		imageRetry:   map[string]*retry{},
+		prepareRetry: retry{first: time.Second, limit: 2 * time.Minute},
+		sandboxRetry: retry{first: time.Second, limit: time.Minute},
+	}
+}
+
+// tell changes the mailbox and wakes the worker.
+func (w *worker) tell(change func(*inbox)) {
+	w.mu.Lock()
+	change(&w.inbox)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}
+
+// post runs f in the worker's loop.
+func (w *worker) post(f func()) { w.tell(func(i *inbox) { i.results = append(i.results, f) }) }
+
+// run is the worker's loop. It returns when the pod is gone, or ctx ends: then
+// everything is left as it is, to be found again.
+func (w *worker) run(ctx context.Context) {
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	defer w.cancel()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+		next, gone := w.sync()
+		if gone {
+			return
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(max(time.Until(next), 0))
+		}
+	}
+}
+
+// sync looks at the whole pod once. It returns when to look again and whether
+// nothing of the pod is left.
+func (w *worker) sync() (next time.Time, gone bool) {
+	w.receive()
+	if w.pod == nil {
+		return time.Time{}, false
+	}
+	if w.stale {
+		v, err := observe(w.ctx, w.k.deps.Runtime, string(w.uid))
+		if err != nil {
+			w.k.log.Warn("observing pod", "pod", podName(w.pod), "err", err)
+			return time.Now().Add(time.Second), false
+		}
+		w.view, w.stale = v, false
+	}
+	now := time.Now()
+	if !w.admitted {
+		w.admit(now)
+	}
+	w.checkEnd(now)
+	w.notePulls(now)
+	p := makePlan(w.situation(now))
+	w.note(&p)
+	for _, a := range p.Actions {
+		w.act(a)
+	}
+	if w.probesAllowed() {
+		w.syncProbes()
+	}
+	p.wakeAt(w.deadline())
+	if w.prepared && w.termination == nil {
+		p.wakeAt(w.refreshAt)
+	}
+	if p.Over {
+		return p.Wake, w.finish()
+	}
+	w.report(false)
+	return p.Wake, false
+}
+
+// receive takes the mailbox.
+func (w *worker) receive() {
+	w.mu.Lock()
+	in := w.inbox
+	w.inbox = inbox{}
+	w.mu.Unlock()
+	if in.pod != nil {
+		w.pod = in.pod
+		w.static = isStatic(in.pod)
+	}
+	w.removed = w.removed || in.removed
+	w.stale = w.stale || in.runtime
+	for _, apply := range in.results {
+		apply()
+	}
+}
+
+func (w *worker) situation(now time.Time) situation {
+	return situation{
+		Pod: w.pod, View: w.view, Memory: w.memory, Termination: w.termination,
+		Prepared: w.prepared, Preparing: w.preparing, SandboxBusy: w.sandboxBusy,
+		PrepareAt: w.prepareAt, SandboxAt: w.sandboxAt, Now: now,
+	}
+}
+
+// checkEnd notices reasons for the pod to end: its deletion, its removal, its
+// deadline, or that an earlier run of skiff already reported it as final.
+func (w *worker) checkEnd(now time.Time) {
+	deleted := w.removed || w.pod.DeletionTimestamp != nil
+	grace := gracePeriod(w.pod)
+	if w.removed && w.pod.DeletionTimestamp == nil && !w.static {
+		grace = gracePeriod(w.pod)
+	}
+	switch {
+	case w.termination != nil:
+		if deleted && grace < w.termination.Grace {
+			w.shorten(grace, now)
+		}
+	case deleted:
+		w.end(termination{Since: now, Grace: grace})
+	case w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded:
+		w.end(termination{Since: now, Grace: grace})
+	default:
+		if at := w.deadline(); !at.IsZero() && !now.Before(at) {
+			w.k.events.pod(w.pod, v1.EventTypeNormal, "DeadlineExceeded", deadlineMessage)
+			w.end(termination{Since: now, Grace: grace, Phase: v1.PodFailed, Reason: "DeadlineExceeded", Message: deadlineMessage})
+		}
+	}
+}
+
+const deadlineMessage = "Pod was active on the node longer than the specified deadline"
+
+// deadline is when the pod's activeDeadlineSeconds are over; zero: never.
+func (w *worker) deadline() time.Time {
+	if w.termination != nil || w.pod.Spec.ActiveDeadlineSeconds == nil || w.pod.Status.StartTime == nil {
+		return time.Time{}
+	}
+	return w.pod.Status.StartTime.Add(time.Duration(*w.pod.Spec.ActiveDeadlineSeconds) * time.Second)
+}
+
+// end starts the pod's termination: starts under way are given up.
+func (w *worker) end(t termination) {
+	if t.Grace < 1 {
+		t.Grace = 1 // as upstream: even a forced end gives a process one second
+	}
+	w.termination = &t
+	for name, cancel := range w.cancels {
+		if _, killing := w.killGrace[name]; !killing {
+			cancel()
+		}
+	}
+	w.stopProbes(probe.Startup, probe.Liveness)
+}
+
+// shorten gives a pod that is ending less time: kills under way start again
+// with what is left.
+func (w *worker) shorten(grace int64, now time.Time) {
+	w.termination.Grace = max(grace, 1)
+	w.termination.Since = now
+	for name, old := range w.killGrace {
+		if c := w.view.latest(name); old > grace && !c.ended() && c != nil {
+			w.killGrace[name] = grace
+			id := c.ID
+			go func() { _ = w.k.stopContainer(w.ctx, id, max(grace, 1)) }()
+		}
+	}
+}
+
+// note turns what a plan says about crash loops into memory and events.
+func (w *worker) note(p *plan) {
+	for name, delay := range p.Crashing {
+		m := w.memory[name]
+		waiting := crashLoop(w.pod, name, delay)
+		if m.Waiting == nil || m.Waiting.Reason != waiting.Reason || m.Waiting.Message != waiting.Message {
+			w.k.events.container(w.pod, name, v1.EventTypeWarning, "BackOff", crashLoopEvent(w.pod, name))
+		}
+		m.Waiting = waiting
+		w.memory[name] = m
+	}
+}
+
+// notePulls turns failed pulls that wait for their next try into ImagePullBackOff.
+func (w *worker) notePulls(now time.Time) {
+	for name, m := range w.memory {
+		c := findContainer(w.pod, name)
+		if m.PullBackOffAt.IsZero() || now.Before(m.PullBackOffAt) || m.Waiting == nil || c == nil {
+			continue
+		}
+		m.PullBackOffAt = time.Time{}
+		m.Waiting = backOffPull(c.Image, m.Waiting)
+		w.memory[name] = m
+		w.k.events.container(w.pod, name, v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+		w.k.events.container(w.pod, name, v1.EventTypeWarning, "Failed", "Error: "+reasonPullBackOff)
+	}
+}
+
+// finish ends a pod for which nothing runs any more: it reports the final
+// status, frees what the pod held, and if the pod was deleted, deletes the API
+// object. It reports whether nothing is left of the pod.
+func (w *worker) finish() bool {
+	w.stopProbes(probe.Startup, probe.Liveness, probe.Readiness)
+	if !w.cleaned {
+		if err := w.k.release(w.ctx, w.pod); err != nil {
+			w.k.log.Warn("releasing pod", "pod", podName(w.pod), "err", err)
+		}
+		w.cleaned, w.prepared = true, false
+	}
+	deleted := w.removed || w.pod.DeletionTimestamp != nil
+	if !w.finalSent || deleted {
+		w.finalSent = true
+		if w.termination == nil {
+			w.end(termination{Since: time.Now(), Grace: gracePeriod(w.pod)})
+		}
+		w.report(true)
+	}
+	if !w.removed {
+		return false
+	}
+	w.k.forget(w.ctx, w.pod, w.view)
+	return true
+}
+
+// report computes the pod's status and hands it to the writer.
+func (w *worker) report(final bool) {
+	status := w.k.podStatus(statusInput{
+		Pod: w.pod, View: &w.view, Memory: w.memory, Termination: w.termination,
+		Last: w.last, Final: final, Now: time.Now(),
+	})
+	w.last = &status
+	if w.pod.Status.StartTime == nil && status.StartTime != nil && w.pod.Spec.ActiveDeadlineSeconds != nil {
+		// The deadline counts from the start that was just decided.
+		w.pod = w.pod.DeepCopy()
+		w.pod.Status.StartTime = status.StartTime
+		w.post(func() {})
+	}
+	if w.removed && !w.static || w.pod.Annotations[annotationOrphan] != "" {
+		return // nobody to report to
+	}
+	gone := final && !w.removed && !w.static && w.pod.DeletionTimestamp != nil
+	w.k.statuses.publish(w.pod, status, gone)
+}
+
+// operation runs f for a container in a goroutine of its own. The container is
+// busy until done has been applied.
+func (w *worker) operation(name string, f func(ctx context.Context) (done func())) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	w.cancels[name] = cancel
+	m := w.memory[name]
+	m.Busy = true
+	w.memory[name] = m
+	go func() {
+		done := f(ctx)
+		cancel()
+		if errors.Is(w.ctx.Err(), context.Canceled) {
+			return
+		}
+		w.tell(func(i *inbox) {
+			i.runtime = true
+			i.results = append(i.results, func() {
+				delete(w.cancels, name)
+				delete(w.killGrace, name)
+				m := w.memory[name]
+				m.Busy, m.Starting = false, false
+				w.memory[name] = m
+				if done != nil {
+					done()
+				}
+			})
+		})
+	}()
+}
+
+func (w *worker) remember(name string, change func(*containerMemory)) {
+	m := w.memory[name]
+	change(&m)
+	w.memory[name] = m
+}
