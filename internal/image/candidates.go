@@ -133,22 +133,3 @@ func (s *Store) addDockerNames(a archive, data []byte, cands []*candidate) {
 		}
 	}
 }
-
-func checkPlatform(what string, have, want ocispec.Platform) error {
-	if matches(want, have) {
-		return nil
-	}
-	return fmt.Errorf("%w: %s is for %s, this node is %s; get the %s variant (docker pull --platform %s)",
-		ErrPlatform, what, platformName(have), platformName(want), platformName(want), platformName(want))
-}
-
-func platformName(p ocispec.Platform) string {
-	if p.OS == "" && p.Architecture == "" {
-		return "an unnamed platform"
-	}
-	name := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		name += "/" + p.Variant
-	}
-	return name
-}

@@ -26,6 +26,10 @@ var (
 	ErrLimit = errors.New("image limit exceeded")
 	// ErrNoSpace: the file system has no room for the image.
 	ErrNoSpace = errors.New("no space for image")
+	// ErrUnauthorized: the registry wants credentials, or other ones.
+	ErrUnauthorized = errors.New("registry refused access")
+	// ErrUnavailable: the registry cannot be reached, or limits pulls.
+	ErrUnavailable = errors.New("registry unavailable")
 	// ErrCorrupt: what is on disk is not what was imported.
 	ErrCorrupt = errors.New("image is corrupt on disk")
 )

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -191,10 +190,4 @@ func (b brokenStream) Read(p []byte) (int, error) {
 		err = fmt.Errorf("%w: decompressing: %w; save or copy it again", ErrInvalidArchive, err)
 	}
 	return n, err
-}
-
-// sameOS compares what decides whether a program runs at all.
-func matches(want, have ocispec.Platform) bool {
-	return have.OS == want.OS && have.Architecture == want.Architecture &&
-		(want.Variant == "" || have.Variant == "" || have.Variant <= want.Variant)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -145,6 +146,9 @@ func (s *Store) layoutCandidate(a archive, desc ocispec.Descriptor, want ocispec
 // fillFromManifest checks the configuration against the manifest and says
 // where the layers are.
 func (s *Store) fillFromManifest(c *candidate, m manifestDoc) error {
+	if !slices.Contains(configTypes, m.Config.MediaType) {
+		return fmt.Errorf("%w: it is no container image: its configuration is of type %q", ErrInvalidArchive, m.Config.MediaType)
+	}
 	if err := s.parseConfig(c); err != nil {
 		return err
 	}
@@ -152,6 +156,9 @@ func (s *Store) fillFromManifest(c *candidate, m manifestDoc) error {
 		return fmt.Errorf("%w: manifest lists %d layers, its configuration %d", ErrInvalidArchive, len(m.Layers), len(c.spec.RootFS.DiffIDs))
 	}
 	for i, l := range m.Layers {
+		if !slices.Contains(layerTypes, l.MediaType) {
+			return fmt.Errorf("%w: layer %d is of unknown type %q", ErrInvalidArchive, i, l.MediaType)
+		}
 		if l.Digest.Validate() != nil || l.Digest.Algorithm() != digest.SHA256 || l.Size < 0 {
 			return fmt.Errorf("%w: layer %d: %q is no sha256 digest", ErrInvalidArchive, i, string(l.Digest))
 		}
@@ -199,7 +206,7 @@ func pickPlatform(m manifestDoc, want ocispec.Platform, what string) (ocispec.De
 			continue
 		}
 		have = append(have, platformName(*d.Platform))
-		if matches(want, *d.Platform) && (best == nil || d.Platform.Variant > best.Platform.Variant) {
+		if matches(want, *d.Platform) && (best == nil || variant(*d.Platform) > variant(*best.Platform)) {
 			best = &m.Manifests[i]
 		}
 	}

@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Manifest is a manifest or index as the registry gave it, verified.
+type Manifest struct {
+	Data []byte
+	// MediaType is the Content-Type, without parameters; "" if none was given.
+	MediaType string
+	Digest    digest.Digest
+}
+
+// Manifest fetches a manifest by tag or digest, at most limit bytes of one of
+// the accepted media types. A digest is verified.
+func (c *Client) Manifest(ctx context.Context, tagOrDigest string, accept []string, limit int64) (Manifest, error) {
+	what := c.repo + ":" + tagOrDigest
+	want := digest.Digest(tagOrDigest)
+	if want.Validate() == nil {
+		what = c.repo + "@" + tagOrDigest
+	} else {
+		want = ""
+	}
+	resp, err := c.get(ctx, "manifests/"+tagOrDigest, what, http.Header{"Accept": accept})
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer drain(resp)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return Manifest{}, c.unreachable(what, err)
+	}
+	if int64(len(data)) > limit {
+		return Manifest{}, fmt.Errorf("%w: manifest of %s has more than %d bytes", ErrContent, what, limit)
+	}
+	m := Manifest{Data: data, Digest: digest.FromBytes(data)}
+	if want == "" {
+		// Not a promise of the specification, but no registry may contradict itself.
+		if d := digest.Digest(resp.Header.Get("Docker-Content-Digest")); d.Validate() == nil && d.Algorithm() == digest.SHA256 {
+			want = d
+		}
+	}
+	if want != "" && m.Digest != want {
+		return Manifest{}, fmt.Errorf("%w: manifest of %s has digest %s, not %s; the registry or a proxy on the way is at fault", ErrContent, what, m.Digest, want)
+	}
+	if ct := resp.Header.Get("Content-Type"); ct != "" {
+		if m.MediaType, _, err = mime.ParseMediaType(ct); err != nil {
+			return Manifest{}, fmt.Errorf("%w: manifest of %s: content type %q: %w", ErrContent, what, printable(ct), err)
+		}
+	}
+	return m, nil
+}
+
+// Blob opens a blob of size bytes. Reading it goes on where it broke off when
+// the connection does. The caller verifies the digest.
+func (c *Client) Blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: blob %q: %w", ErrContent, string(d), err)
+	}
+	b := &blob{c: c, digest: d, size: size, ctx: ctx}
+	if err := b.open(); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+type blob struct {
+	c      *Client
+	digest digest.Digest
+	size   int64
+	at     int64
+	body   io.ReadCloser
+	ctx    context.Context
+	failed int
+	// cancel ends the request under way, as idle does when nothing comes.
+	cancel context.CancelCauseFunc
+	idle   *time.Timer
+}
+
+func (b *blob) what() string { return "blob " + b.c.repo + "@" + string(b.digest) }
+
+// open asks for what is still missing.
+func (b *blob) open() error {
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	b.cancel = cancel
+	b.idle = time.AfterFunc(b.c.opts.IdleTimeout, func() {
+		cancel(fmt.Errorf("%w: nothing came from %s for %v", ErrUnavailable, b.c.host, b.c.opts.IdleTimeout))
+	})
+	header := http.Header{}
+	if b.at > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.size-1))
+	}
+	resp, err := b.c.get(ctx, "blobs/"+string(b.digest), b.what(), header)
+	if err != nil {
+		return err
+	}
+	b.body = resp.Body
+	if b.at > 0 && resp.StatusCode == http.StatusOK {
+		// The registry knows no ranges: go through what we have once more.
+		if _, err := io.CopyN(io.Discard, b.body, b.at); err != nil {
+			return b.c.unreachable(b.what(), err)
+		}
+	}
+	return nil
+}
+
+func (b *blob) Read(p []byte) (int, error) {
+	for {
+		b.idle.Reset(b.c.opts.IdleTimeout)
+		n, err := b.body.Read(p)
+		b.at += int64(n)
+		switch {
+		case b.at > b.size:
+			return 0, fmt.Errorf("%w: %s has more than the %d bytes its manifest says", ErrContent, b.what(), b.size)
+		case n > 0:
+			b.failed = 0
+			if b.at == b.size && err != nil {
+				err = io.EOF
+			}
+			if err != io.EOF || b.at < b.size {
+				err = nil // what is wrong shows again in the next call
+			}
+			return n, err
+		case err == nil:
+			continue
+		case b.at == b.size && err == io.EOF:
+			return 0, io.EOF
+		}
+		if err := b.resume(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// resume opens the blob again after an error of the connection.
+func (b *blob) resume(cause error) error {
+	b.Close()
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF
+	}
+	if b.failed++; b.failed >= tries {
+		return fmt.Errorf("%w: %s broke off at byte %d of %d: %w", ErrUnavailable, b.what(), b.at, b.size, cause)
+	}
+	if err := b.c.pause(b.ctx, b.failed, cause); err != nil {
+		return err
+	}
+	return b.open()
+}
+
+func (b *blob) Close() error {
+	// Stop before cancel, so that the cause of an end is not lost.
+	b.idle.Stop()
+	b.cancel(context.Canceled)
+	if b.body != nil {
+		return b.body.Close()
+	}
+	return nil
+}
