@@ -1,18 +1,15 @@
 package resource
 
 import (
-	"context"
-	"net/http"
 	"net/netip"
-	"net/url"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/utils/clock"
 
+	"skiff.dev/skiff/internal/apiserver/resource/pod"
 	"skiff.dev/skiff/internal/apiserver/resource/service"
 	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
@@ -46,14 +43,10 @@ type Deps struct {
 // PortRange is a range of ports, both ends included.
 type PortRange = service.PortRange
 
-// NodeConn tells how to speak to a node's kubelet.
-type NodeConn interface {
-	// Connect returns the base address of the node's kubelet (for example
-	// https://192.0.2.7:10250) and the transport, with the client certificate
-	// of the API server, to use for it. The transport must not follow
-	// redirects (an http.RoundTripper never does).
-	Connect(ctx context.Context, node *corev1.Node) (*url.URL, http.RoundTripper, error)
-}
+// NodeConn tells how to speak to a node's kubelet: Connect returns the base
+// address of the kubelet (for example https://192.0.2.7:10250) and the
+// transport, with the client certificate of the API server, to use for it.
+type NodeConn = pod.NodeConn
 
 // TokenIssuer signs tokens of service accounts.
 type TokenIssuer = serviceaccount.TokenIssuer

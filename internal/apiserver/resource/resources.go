@@ -1,93 +1,138 @@
 package resource
 
 import (
-	"fmt"
-
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/registry/rest"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 
+	"skiff.dev/skiff/internal/apiserver/resource/apps"
 	"skiff.dev/skiff/internal/apiserver/resource/config"
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"skiff.dev/skiff/internal/apiserver/resource/coordination"
+	"skiff.dev/skiff/internal/apiserver/resource/endpoint"
+	"skiff.dev/skiff/internal/apiserver/resource/event"
+	"skiff.dev/skiff/internal/apiserver/resource/namespace"
+	"skiff.dev/skiff/internal/apiserver/resource/node"
 	"skiff.dev/skiff/internal/apiserver/resource/pod"
+	"skiff.dev/skiff/internal/apiserver/resource/service"
+	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
-// resources are the kinds served, in the order they are made.
+// resources are the kinds served, in the order they are made: a kind comes
+// after those whose storage it reads.
 func resources() []resource {
 	return []resource{
+		namespaces,
 		plain(config.ConfigMap()),
-		{kinds: pods},
+		plain(config.Secret()),
+		plain(node.Kind()),
+		pods,
+		serviceAccounts,
+		services,
+		plain(endpoint.Endpoints()),
+		plain(endpoint.Slice()),
+		events,
+		plain(coordination.Lease()),
+		deployments,
+		replicaSets,
 	}
 }
 
-// resource makes the storages of one kind or of one family of kinds, by group
-// version and by path ("pods", "pods/status").
-type resource struct {
-	kinds func(*builder) error
-}
-
-// builder collects the storages.
-type builder struct {
-	Deps
-	storages map[schema.GroupVersion]map[string]rest.Storage
-}
-
-func (b *builder) add(gv schema.GroupVersion, path string, storage rest.Storage) {
-	if b.storages[gv] == nil {
-		b.storages[gv] = map[string]rest.Storage{}
-	}
-	b.storages[gv][path] = storage
-}
-
-// plain is a kind without subresources but status.
-func plain[T kind.Object](k kind.Kind[T]) resource {
-	return resource{kinds: func(b *builder) error {
-		_, err := serve(b, k)
-		return err
-	}}
-}
-
-// serve makes the store of a kind and adds it, and its status if it has one.
-func serve[T kind.Object](b *builder, k kind.Kind[T]) (*kind.Store, error) {
-	store, err := k.Store(b.Scheme, b.RESTOptionsGetter)
+func namespaces(b *builder) error {
+	main, status, finalize, err := namespace.Storages(b.Scheme, b.RESTOptionsGetter)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	gv := schema.GroupVersion{Group: k.Resource.Group, Version: k.Version}
-	b.add(gv, k.Resource.Resource, store)
-	if k.Status != nil {
-		b.add(gv, k.Resource.Resource+"/status", k.StatusREST(b.Scheme, store))
-	}
-	return store, nil
+	v1 := corev1.SchemeGroupVersion
+	b.add(v1, "namespaces", main)
+	b.add(v1, "namespaces/status", status)
+	b.add(v1, "namespaces/finalize", finalize)
+	return nil
 }
 
 func pods(b *builder) error {
-	_, err := serve(b, pod.Kind())
-	return err
+	k := pod.Kind()
+	store, err := serve(b, k)
+	if err != nil {
+		return err
+	}
+	v1 := corev1.SchemeGroupVersion
+	binding := pod.NewBinding(store)
+	b.add(v1, "bindings", pod.NewBindings(binding))
+	b.add(v1, "pods/binding", binding)
+	b.add(v1, "pods/eviction", pod.NewEviction(store))
+	b.add(v1, "pods/ephemeralcontainers", k.Subresource(b.Scheme, store, pod.EphemeralRules()))
+	b.add(v1, "pods/resize", k.Subresource(b.Scheme, store, pod.ResizeRules()))
+
+	streams := &pod.Streams{Pods: store, Nodes: b.getter(v1, "nodes"), Conn: b.NodeConn}
+	b.add(v1, "pods/log", pod.LogREST{Streams: streams})
+	b.add(v1, "pods/exec", pod.ExecREST{Streams: streams})
+	b.add(v1, "pods/attach", pod.AttachREST{Streams: streams})
+	b.add(v1, "pods/portforward", pod.PortForwardREST{Streams: streams})
+	return nil
 }
 
-// Groups returns the built-in API groups, ready to install: the core group
-// (its version has no group) with InstallLegacyAPIGroup, the others with
-// InstallAPIGroups.
-func Groups(deps Deps) ([]*genericapiserver.APIGroupInfo, error) {
-	b := &builder{Deps: deps, storages: map[schema.GroupVersion]map[string]rest.Storage{}}
-	for _, r := range resources() {
-		if err := r.kinds(b); err != nil {
-			return nil, fmt.Errorf("making the built-in kinds: %w", err)
-		}
+func serviceAccounts(b *builder) error {
+	store, err := serve(b, serviceaccount.Kind())
+	if err != nil {
+		return err
 	}
-	var groups []*genericapiserver.APIGroupInfo
-	for _, gv := range deps.Scheme.PrioritizedVersionsAllGroups() {
-		storages, ok := b.storages[gv]
-		if !ok {
-			continue
-		}
-		info := genericapiserver.NewDefaultAPIGroupInfo(gv.Group, deps.Scheme, ParameterCodec(deps.Scheme), deps.Codecs)
-		info.OptionsExternalVersion = &schema.GroupVersion{Version: "v1"}
-		info.MetaGroupVersion = &metav1.SchemeGroupVersion
-		info.VersionedResourcesStorageMap = map[string]map[string]rest.Storage{gv.Version: storages}
-		groups = append(groups, &info)
+	if b.TokenIssuer == nil {
+		return nil
 	}
-	return groups, nil
+	v1 := corev1.SchemeGroupVersion
+	b.add(v1, "serviceaccounts/token", &serviceaccount.TokenREST{
+		Accounts: store, Pods: b.getter(v1, "pods"), Secrets: b.getter(v1, "secrets"), Nodes: b.getter(v1, "nodes"),
+		Issuer: b.TokenIssuer,
+	})
+	return nil
+}
+
+func services(b *builder) error {
+	main, status, err := service.Storages(b.Scheme, b.RESTOptionsGetter, service.Options{CIDRs: b.ServiceCIDRs, NodePorts: b.NodePorts})
+	if err != nil {
+		return err
+	}
+	b.add(corev1.SchemeGroupVersion, "services", main)
+	b.add(corev1.SchemeGroupVersion, "services/status", status)
+	return nil
+}
+
+// events of both groups are one storage.
+func events(b *builder) error {
+	store, err := event.Store(b.Scheme, b.RESTOptionsGetter, b.EventTTL)
+	if err != nil {
+		return err
+	}
+	b.add(corev1.SchemeGroupVersion, "events", store)
+	b.add(eventsv1.SchemeGroupVersion, "events", store)
+	return nil
+}
+
+func deployments(b *builder) error {
+	k := apps.Deployment()
+	store, err := serve(b, k)
+	if err != nil {
+		return err
+	}
+	b.add(appsv1.SchemeGroupVersion, "deployments/scale", apps.NewScale(store, k, apps.Scaled[*appsv1.Deployment]{
+		Replicas: func(d *appsv1.Deployment) **int32 { return &d.Spec.Replicas },
+		Current:  func(d *appsv1.Deployment) int32 { return d.Status.Replicas },
+		Selector: func(d *appsv1.Deployment) *metav1.LabelSelector { return d.Spec.Selector },
+	}))
+	return nil
+}
+
+func replicaSets(b *builder) error {
+	k := apps.ReplicaSet()
+	store, err := serve(b, k)
+	if err != nil {
+		return err
+	}
+	b.add(appsv1.SchemeGroupVersion, "replicasets/scale", apps.NewScale(store, k, apps.Scaled[*appsv1.ReplicaSet]{
+		Replicas: func(rs *appsv1.ReplicaSet) **int32 { return &rs.Spec.Replicas },
+		Current:  func(rs *appsv1.ReplicaSet) int32 { return rs.Status.Replicas },
+		Selector: func(rs *appsv1.ReplicaSet) *metav1.LabelSelector { return rs.Spec.Selector },
+	}))
+	return nil
 }

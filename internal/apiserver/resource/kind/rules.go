@@ -26,8 +26,6 @@ type Rules[T Object] struct {
 	Validate func(ctx context.Context, obj T) field.ErrorList
 	// ValidateUpdate demands on update; nil means Validate of the new object.
 	ValidateUpdate func(ctx context.Context, obj, old T) field.ErrorList
-	// SkipMetadata leaves metadata to the kind's own functions.
-	SkipMetadata bool
 	// Warn returns warnings for the client; old is the zero T on create.
 	Warn func(ctx context.Context, obj, old T) []string
 	// Canonicalize runs after validation, before the object is stored.
@@ -83,14 +81,11 @@ func (s *strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obj
 
 func (s *strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
 	t := obj.(T)
-	var errs field.ErrorList
-	if !s.rules.SkipMetadata {
-		name := s.rules.Name
-		if name == nil {
-			name = validation.NameIsDNSSubdomain
-		}
-		errs = validation.ValidateObjectMetaAccessor(t, s.namespaced, name, field.NewPath("metadata"))
+	name := s.rules.Name
+	if name == nil {
+		name = validation.NameIsDNSSubdomain
 	}
+	errs := validation.ValidateObjectMetaAccessor(t, s.namespaced, name, field.NewPath("metadata"))
 	if s.rules.Validate != nil {
 		errs = append(errs, s.rules.Validate(ctx, t)...)
 	}
@@ -99,17 +94,14 @@ func (s *strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.Er
 
 func (s *strategy[T]) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
 	t, o := obj.(T), old.(T)
-	var errs field.ErrorList
-	if !s.rules.SkipMetadata {
-		errs = validation.ValidateObjectMetaAccessorUpdate(t, o, field.NewPath("metadata"))
-	}
+	// rest.BeforeUpdate has validated the metadata.
 	switch {
 	case s.rules.ValidateUpdate != nil:
-		errs = append(errs, s.rules.ValidateUpdate(ctx, t, o)...)
+		return s.rules.ValidateUpdate(ctx, t, o)
 	case s.rules.Validate != nil:
-		errs = append(errs, s.rules.Validate(ctx, t)...)
+		return s.rules.Validate(ctx, t)
 	}
-	return errs
+	return nil
 }
 
 func (s *strategy[T]) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {

@@ -1,0 +1,60 @@
+package pod
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+)
+
+// EphemeralRules let ephemeral containers be added to a pod and nothing else:
+// pods/NAME/ephemeralcontainers.
+func EphemeralRules() kind.Rules[*corev1.Pod] {
+	return kind.Rules[*corev1.Pod]{
+		PrepareForUpdate: func(_ context.Context, pod, old *corev1.Pod) {
+			added := pod.Spec.EphemeralContainers
+			version := pod.ResourceVersion
+			managed := pod.ManagedFields
+			*pod = *old.DeepCopy()
+			pod.Spec.EphemeralContainers = added
+			pod.ResourceVersion, pod.ManagedFields = version, managed
+			bump(pod, old)
+		},
+		ValidateUpdate: func(_ context.Context, pod, old *corev1.Pod) field.ErrorList {
+			return podspec.ValidateEphemeralUpdate(pod, old)
+		},
+	}
+}
+
+// ResizeRules let the resources of containers be changed while the pod runs
+// and nothing else: pods/NAME/resize.
+func ResizeRules() kind.Rules[*corev1.Pod] {
+	return kind.Rules[*corev1.Pod]{
+		PrepareForUpdate: func(_ context.Context, pod, old *corev1.Pod) {
+			want := pod.DeepCopy()
+			*pod = *old.DeepCopy()
+			pod.ResourceVersion, pod.ManagedFields = want.ResourceVersion, want.ManagedFields
+			takeResources(pod.Spec.Containers, want.Spec.Containers)
+			takeResources(pod.Spec.InitContainers, want.Spec.InitContainers)
+			bump(pod, old)
+		},
+		ValidateUpdate: func(_ context.Context, pod, old *corev1.Pod) field.ErrorList {
+			return podspec.ValidateResize(pod, old)
+		},
+	}
+}
+
+// takeResources copies what a resize may change, container by name.
+func takeResources(to, from []corev1.Container) {
+	for i := range to {
+		for j := range from {
+			if to[i].Name == from[j].Name {
+				to[i].Resources = from[j].Resources
+				to[i].ResizePolicy = from[j].ResizePolicy
+			}
+		}
+	}
+}
