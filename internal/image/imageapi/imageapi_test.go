@@ -1,0 +1,92 @@
+package imageapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/test/testimage"
+)
+
+func serve(t *testing.T) (*Client, *image.Store) {
+	t.Helper()
+	s, err := image.Open(image.Options{Dir: filepath.Join(t.TempDir(), "images")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: New(s)}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close(); s.Close() })
+	return NewClient(socket), s
+}
+
+func archive(t *testing.T) []byte {
+	t.Helper()
+	img := testimage.Image{Names: []string{"app:1"}, Layers: []testimage.Layer{{testimage.File("a", 0o644, []byte("a"))}}}
+	var buf bytes.Buffer
+	if err := img.WriteDockerArchive(&buf); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func TestImportListRemove(t *testing.T) {
+	c, s := serve(t)
+	ctx := context.Background()
+	var events int
+	opts := ImportOptions{Progress: func(image.Event) { events++ }}
+	imgs, err := c.Import(ctx, "-", bytes.NewReader(archive(t)), opts)
+	if err != nil || len(imgs) != 1 || events == 0 {
+		t.Fatalf("import: %v, %v, %d events", imgs, err, events)
+	}
+	file := filepath.Join(t.TempDir(), "a.tar")
+	if err := os.WriteFile(file, archive(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if imgs, err = c.Import(ctx, file, nil, ImportOptions{Names: []string{"other:2"}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.List(ctx)
+	if err != nil || len(list) != 1 || len(list[0].Tags) != 2 {
+		t.Fatalf("list: %+v, %v", list, err)
+	}
+	_, release, err := s.Prepare(ctx, imgs[0].ID, "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Remove(ctx, imgs[0].ID); !errors.Is(err, image.ErrInUse) || !strings.Contains(err.Error(), "key") {
+		t.Errorf("removing a used image: %v", err)
+	}
+	release()
+	if err := c.Remove(ctx, imgs[0].ID); err != nil {
+		t.Error(err)
+	}
+	if err := c.Remove(ctx, "nothing"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("removing nothing: %v", err)
+	}
+}
+
+func TestImportErrors(t *testing.T) {
+	c, _ := serve(t)
+	whole := archive(t)
+	for name, data := range map[string][]byte{"empty": nil, "text": []byte("hello, this is no tar\n"), "truncated": whole[:len(whole)/3]} {
+		if _, err := c.Import(context.Background(), "-", bytes.NewReader(data), ImportOptions{}); err == nil || !strings.Contains(err.Error(), "invalid image archive") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := c.Import(context.Background(), "/nonexistent/x.tar", nil, ImportOptions{}); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("missing file: %v", err)
+	}
+}
