@@ -14,7 +14,6 @@ package kubelet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -61,6 +60,7 @@ type Kubelet struct {
 	gate      gate
 	static    *staticPods
 	node      *nodeStatus
+	endings   *endings
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -84,6 +84,7 @@ func New(deps Deps) (*Kubelet, error) {
 		cgroups:   cgroups{root: deps.CgroupParent},
 		resolver:  resolver{dns: deps.ClusterDNS, domain: deps.ClusterDomain, host: readHostDNS},
 		admission: newAdmission(),
+		endings:   newEndings(),
 	}
 	k.statuses = newStatusWriter(deps.Client, k.log)
 	k.objects = newObjects(deps.Client, func(uid types.UID) {
@@ -127,6 +128,7 @@ func (k *Kubelet) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	context.AfterFunc(ctx, func() { _ = server.stop() }) // its end is seen by the wait below
 	if err := k.node.register(ctx, server.port()); err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func (k *Kubelet) run(ctx context.Context, ready func()) error {
 	ready()
 	<-ctx.Done()
 	k.wg.Wait()
-	return errors.Join(ctx.Err(), server.stop())
+	return ctx.Err()
 }
 
 // admit waits for the informers and then takes pods in.

@@ -72,6 +72,10 @@ func (k *Kubelet) dispatch(ctx context.Context, happened <-chan *runtimeapi.Cont
 			if !ok {
 				return
 			}
+			switch e.GetContainerEventType() {
+			case runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT, runtimeapi.ContainerEventType_CONTAINER_DELETED_EVENT:
+				k.endings.ended(e.GetContainerId())
+			}
 			if w := k.worker(types.UID(e.GetPodSandboxStatus().GetMetadata().GetUid())); w != nil {
 				w.tell(func(i *inbox) { i.runtime = true })
 			}

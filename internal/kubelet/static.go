@@ -219,6 +219,18 @@ func (s *staticPods) wanted(uid types.UID) bool {
 	return false
 }
 
+// behind is the static pod behind a mirror pod, or nil. It carries the mirror's
+// status.
+func (s *staticPods) behind(mirror *v1.Pod) *v1.Pod {
+	uid, ok := mirror.Annotations[v1.MirrorPodAnnotationKey]
+	if !ok {
+		return nil
+	}
+	pod := mirror.DeepCopy()
+	pod.UID = types.UID(uid)
+	return pod
+}
+
 // mirrorSeen takes in a mirror pod: statuses go to it. One that is being deleted,
 // or whose static pod is gone, is taken away; the pod itself does not notice.
 func (s *staticPods) mirrorSeen(mirror *v1.Pod) {
