@@ -2,17 +2,48 @@ package apiserver
 
 import (
 	"fmt"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"net"
 	"net/netip"
 
+	"skiff.dev/skiff/internal/apiserver/admission"
+	"skiff.dev/skiff/internal/apiserver/authn"
+	"skiff.dev/skiff/internal/apiserver/authz"
 	"skiff.dev/skiff/internal/apiserver/resource"
+	"skiff.dev/skiff/internal/apiserver/review"
 )
+
+// policy is who is believed and what he may do.
+type policy struct {
+	url    string
+	issuer *authn.Issuer
+	tokens authenticator.Token
+	rules  *authz.Authorizer
+}
+
+func (s *Server) policy() (*policy, error) {
+	p := &policy{url: issuerURL(s.opts.ClusterDomain), rules: authz.New()}
+	var err error
+	if p.issuer, err = authn.NewIssuer(p.url, s.opts.Authority.TokenKey()); err != nil {
+		return nil, fmt.Errorf("preparing the issuer of tokens: %w", err)
+	}
+	verifier, err := authn.NewVerifier(p.url, []string{p.url}, s.opts.Authority.TokenPublicKeys(), boundObjects{s.client})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the verifier of tokens: %w", err)
+	}
+	p.tokens = authn.Cached(verifier)
+	return p, nil
+}
 
 // build assembles the generic server with all groups and returns it with its
 // two handler chains.
 func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServer, built, error) {
-	cfg, err := s.config(listener, nil)
+	p, err := s.policy()
+	if err != nil {
+		return nil, built{}, err
+	}
+	cfg, err := s.config(listener, p)
 	if err != nil {
 		return nil, built{}, err
 	}
@@ -22,13 +53,16 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 	}
 	cfg.RESTOptionsGetter = stores
 	cfg.AddHealthChecks(stores.check())
+	if cfg.AdmissionControl, err = admission.New(admission.Deps{Client: s.client, Informers: s.informers}); err != nil {
+		return nil, built{}, err
+	}
 	server, err := cfg.Complete(nil).New("skiff", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, built{}, fmt.Errorf("assembling the API server: %w", err)
 	}
 	server.ShutdownTimeout = drainTime
 	server.RegisterDestroyFunc(stores.stop)
-	if err := s.install(server, stores); err != nil {
+	if err := s.install(server, stores, p); err != nil {
 		return nil, built{}, err
 	}
 	// Requests of skiff's own parts run through the same chain without the
@@ -40,7 +74,7 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 }
 
 // install adds the kinds.
-func (s *Server) install(server *genericapiserver.GenericAPIServer, stores *storages) error {
+func (s *Server) install(server *genericapiserver.GenericAPIServer, stores *storages, p *policy) error {
 	groups, err := resource.Groups(resource.Deps{
 		Scheme:            s.scheme,
 		Codecs:            s.codecs,
@@ -48,19 +82,27 @@ func (s *Server) install(server *genericapiserver.GenericAPIServer, stores *stor
 		ServiceCIDRs:      []netip.Prefix{s.opts.ServiceCIDR},
 		NodePorts:         resource.PortRange{First: int32(s.opts.NodePorts.First), Last: int32(s.opts.NodePorts.Last)},
 		NodeConn:          &nodeConn{authority: s.opts.Authority},
+		TokenIssuer:       p.issuer,
 	})
 	if err != nil {
 		return fmt.Errorf("preparing the kinds: %w", err)
 	}
+	groups = append(groups, review.Groups(review.Deps{
+		Scheme: s.scheme, Codecs: s.codecs, Tokens: p.tokens, Audiences: authenticator.Audiences{p.url},
+		Rules: p.rules, Resolver: p.rules,
+	})...)
+	var named []*genericapiserver.APIGroupInfo
 	for _, g := range groups {
-		if g.PrioritizedVersions[0].Group == "" {
-			err = server.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, g)
-		} else {
-			err = server.InstallAPIGroup(g)
+		if g.PrioritizedVersions[0].Group != "" {
+			named = append(named, g)
+			continue
 		}
-		if err != nil {
-			return fmt.Errorf("installing the group %q: %w", g.PrioritizedVersions[0], err)
+		if err := server.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, g); err != nil {
+			return fmt.Errorf("installing the core group: %w", err)
 		}
+	}
+	if err := server.InstallAPIGroups(named...); err != nil {
+		return fmt.Errorf("installing the API groups: %w", err)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	basecompatibility "k8s.io/component-base/compatibility"
 
 	"skiff.dev/skiff/internal/apiserver/authn"
-	"skiff.dev/skiff/internal/apiserver/authz"
 	"skiff.dev/skiff/internal/version"
 )
 
@@ -28,7 +27,7 @@ const (
 )
 
 // config assembles the configuration of the generic server.
-func (s *Server) config(listener net.Listener, tokens authenticator.Token) (*genericapiserver.Config, error) {
+func (s *Server) config(listener net.Listener, p *policy) (*genericapiserver.Config, error) {
 	cfg := genericapiserver.NewConfig(s.codecs)
 	ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.opts.Authority.CAPEM())
 	if err != nil {
@@ -36,12 +35,11 @@ func (s *Server) config(listener net.Listener, tokens authenticator.Token) (*gen
 	}
 	cfg.SecureServing = &genericapiserver.SecureServingInfo{Listener: listener, Cert: s.cert, ClientCA: ca}
 	cfg.Authentication = genericapiserver.AuthenticationInfo{
-		APIAudiences:  authenticator.Audiences{issuerURL(s.opts.ClusterDomain)},
-		Authenticator: authn.New(authn.Options{ClientCA: s.opts.Authority.Pool, Tokens: tokens}),
+		APIAudiences:  authenticator.Audiences{p.url},
+		Authenticator: authn.New(authn.Options{ClientCA: s.opts.Authority.Pool, Tokens: p.tokens}),
 	}
-	rules := authz.New()
-	cfg.Authorization.Authorizer = rules
-	cfg.RuleResolver = rules
+	cfg.Authorization.Authorizer = p.rules
+	cfg.RuleResolver = p.rules
 	cfg.LoopbackClientConfig = s.ClientConfig(apiserverUser, mastersGroup)
 	cfg.EffectiveVersion = versionInfo{basecompatibility.NewEffectiveVersionFromString(version.Kubernetes, "", "")}
 	cfg.ExternalAddress = fmt.Sprintf("%s:%d", s.opts.NodeIP, s.port)

@@ -69,6 +69,8 @@ func (t *localTransport) config(name string, groups []string) *rest.Config {
 		ContentConfig: rest.ContentConfig{ContentType: protobufType, AcceptContentTypes: protobufType + ",application/json"},
 		UserAgent:     "skiff/" + name,
 		QPS:           -1,
+		// What the server warns of is meant for people at a terminal.
+		WarningHandler: rest.NoWarnings{},
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 )
 
@@ -36,7 +35,7 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 			ended <- err
 		}
 	}()
-	if err := s.becomeReady(ctx, built.inside); err != nil {
+	if err := s.becomeReady(ctx); err != nil {
 		return errors.Join(err, stopped(cancel, ended))
 	}
 	ready()
@@ -56,15 +55,20 @@ func stopped(cancel context.CancelFunc, ended <-chan error) error {
 }
 
 // becomeReady waits until /readyz answers ok, and makes the system's objects.
-func (s *Server) becomeReady(ctx context.Context, handler http.Handler) error {
-	if err := s.waitReadyz(ctx); err != nil {
-		return err
+func (s *Server) becomeReady(ctx context.Context) error {
+	// Admission needs to know the namespaces; it would look again only after
+	// 100 ms.
+	namespaces := s.informers.Core().V1().Namespaces().Informer()
+	s.informers.Start(ctx.Done())
+	select {
+	case <-namespaces.HasSyncedChecker().Done():
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	if err := s.ensureSystem(ctx); err != nil {
 		return err
 	}
-	s.informers.Start(ctx.Done())
-	return nil
+	return s.waitReadyz(ctx)
 }
 
 // waitReadyz asks for /readyz in short intervals: its checks belong to the

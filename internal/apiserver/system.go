@@ -24,13 +24,6 @@ const serviceName = "kubernetes"
 // ensureSystem makes the system's namespaces and the kubernetes Service with
 // its endpoints, or mends them.
 func (s *Server) ensureSystem(ctx context.Context) error {
-	if err := s.ensureAll(ctx); !apierrors.IsNotFound(err) {
-		return err
-	}
-	return nil // TODO: kinds not served yet
-}
-
-func (s *Server) ensureAll(ctx context.Context) error {
 	for _, name := range systemNamespaces() {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		if _, err := s.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {

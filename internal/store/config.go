@@ -8,13 +8,12 @@ import (
 )
 
 const (
-	// tickMs is raft's clock. With one member it has two effects: the member
-	// elects itself after one tick (the start waits for it), and the process
-	// wakes once per tick for ever.
-	tickMs = 20
-	// electionMs must be at least five ticks; with one member nobody misses a
-	// heartbeat.
-	electionMs = 10 * tickMs
+	// tickMs is raft's clock. With one member nobody misses a heartbeat; each
+	// tick only wakes the process. The first election does not wait for it
+	// (see Store.elect).
+	tickMs = 500
+	// electionMs must be at least five ticks.
+	electionMs = 5 * tickMs
 
 	// quotaBytes bounds the database file: 8 GiB is the most that etcd's
 	// documentation advises.
