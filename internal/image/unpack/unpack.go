@@ -20,6 +20,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
@@ -136,6 +138,9 @@ func (u *unpacker) entry(hdr *tar.Header, tr *tar.Reader) error {
 	}
 	dirName, base := path.Split(name)
 	parent, err := u.parent(path.Clean("./" + dirName))
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%w: %w", ErrUnsafe, err)
+	}
 	if err != nil {
 		return err
 	}
