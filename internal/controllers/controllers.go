@@ -13,12 +13,24 @@ import (
 	"log/slog"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
+	"skiff.dev/skiff/internal/controllers/deployment"
+	"skiff.dev/skiff/internal/controllers/endpoints"
+	"skiff.dev/skiff/internal/controllers/endpointslice"
+	"skiff.dev/skiff/internal/controllers/garbage"
+	"skiff.dev/skiff/internal/controllers/namespace"
+	"skiff.dev/skiff/internal/controllers/nodehealth"
+	"skiff.dev/skiff/internal/controllers/podgc"
+	"skiff.dev/skiff/internal/controllers/replicaset"
+	"skiff.dev/skiff/internal/controllers/rootca"
+	"skiff.dev/skiff/internal/controllers/serviceaccount"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/reconcile"
 )
@@ -94,7 +106,61 @@ func (s *Set) Run(ctx context.Context, ready func()) error {
 	return errors.Join(errs...)
 }
 
-// New builds all controllers.
+// New builds all controllers: the table of contents.
 func New(d Deps) (*Set, error) {
-	return nil, errors.New("the controllers are not there yet")
+	s := &Set{}
+	if d.Recorder == nil {
+		s.events = newEvents()
+		d.Recorder = s.events.recorder
+	}
+	s.deps = d
+	named := options[cache.ObjectName](d)
+	global := options[string](d)
+	steps := []func() (Controller, error){
+		func() (Controller, error) {
+			return namespace.New(namespace.Deps{Client: d.Client, Metadata: d.Metadata, Informers: d.Informers, Options: global})
+		},
+		func() (Controller, error) {
+			return serviceaccount.New(serviceaccount.Deps{Client: d.Client, Informers: d.Informers, Options: global})
+		},
+		func() (Controller, error) {
+			return rootca.New(rootca.Deps{Client: d.Client, Informers: d.Informers, RootCA: d.RootCA, Options: global})
+		},
+		func() (Controller, error) {
+			return deployment.New(deployment.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(deployment.Name), Options: named})
+		},
+		func() (Controller, error) {
+			return replicaset.New(replicaset.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(replicaset.Name), Options: named})
+		},
+		func() (Controller, error) {
+			return endpointslice.New(endpointslice.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(endpointslice.Name), Options: named})
+		},
+		func() (Controller, error) {
+			return endpoints.New(endpoints.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(endpoints.Name), Options: named})
+		},
+		func() (Controller, error) {
+			return nodehealth.New(nodehealth.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(nodehealth.Name), Options: global})
+		},
+		func() (Controller, error) {
+			return podgc.New(podgc.Deps{Client: d.Client, Informers: d.Informers, Options: global})
+		},
+		func() (Controller, error) {
+			return garbage.New(garbage.Deps{
+				Client: d.Client, Metadata: d.Metadata, Informers: d.Informers, Recorder: d.Recorder(garbage.Name), Options: options[types.UID](d),
+			})
+		},
+	}
+	for _, build := range steps {
+		c, err := build()
+		if err != nil {
+			return nil, fmt.Errorf("building the controllers: %w", err)
+		}
+		s.List = append(s.List, c)
+	}
+	return s, nil
+}
+
+// options are what all loops share; each controller adds its own part.
+func options[K comparable](d Deps) reconcile.Options[K] {
+	return reconcile.Options[K]{Clock: d.Clock, Log: d.Log, Metrics: d.Metrics}
 }
