@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/caps"
+	"skiff.dev/skiff/internal/kernel/seccomp"
 )
 
 // planProcess translates a process; s is the container's whole configuration.
@@ -35,7 +36,25 @@ func planProcess(p *processPlan, sp *specs.Process, s *specs.Spec, warn func(str
 	if sp.OOMScoreAdj != nil {
 		p.oomAdj, p.hasOOM = *sp.OOMScoreAdj, true
 	}
+	if err := planSeccomp(p, s); err != nil {
+		return err
+	}
 	return planRlimits(p, sp.Rlimits)
+}
+
+func planSeccomp(p *processPlan, s *specs.Spec) error {
+	if s.Linux == nil || s.Linux.Seccomp == nil {
+		return nil
+	}
+	prog, err := seccomp.Compile(s.Linux.Seccomp)
+	if err != nil {
+		return fmt.Errorf("linux.seccomp.%w", err)
+	}
+	if prog.Notify && s.Linux.Seccomp.ListenerPath == "" {
+		return errors.New("linux.seccomp.listenerPath: must be given with SCMP_ACT_NOTIFY")
+	}
+	p.seccomp, p.seccompFlags, p.seccompNotify = prog.Filter, prog.Flags, prog.Notify
+	return nil
 }
 
 // planCaps leaves inheritable and ambient empty unless the configuration names them (CVE-2022-29162).

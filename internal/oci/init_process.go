@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/caps"
+	"skiff.dev/skiff/internal/kernel/seccomp"
 )
 
 func (s *initState) syncHooks() error {
@@ -92,6 +93,11 @@ func (s *initState) ownStdio() {
 // do its work: bounding set, ids with capabilities kept, capabilities, working directory, no_new_privs, seccomp.
 func (s *initState) becomeUser() error {
 	p := &s.process
+	if !p.noNewPrivs { // then loading needs CAP_SYS_ADMIN, so it comes before that goes
+		if err := s.loadSeccomp(); err != nil {
+			return err
+		}
+	}
 	if p.hasCaps {
 		if err := caps.DropBounding(caps.Set(p.bounding)); err != nil {
 			return err
@@ -109,7 +115,31 @@ func (s *initState) becomeUser() error {
 	if err := s.applyCaps(); err != nil {
 		return err
 	}
-	return s.keepFiles()
+	if err := s.keepFiles(); err != nil {
+		return err
+	}
+	if !p.noNewPrivs {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
+	}
+	return s.loadSeccomp()
+}
+
+// loadSeccomp must be followed by as few calls as possible: each has to be allowed by the profile.
+func (s *initState) loadSeccomp() error {
+	p := &s.process
+	if len(p.seccomp) == 0 {
+		return nil
+	}
+	fd, err := seccomp.Load(p.seccomp, p.seccompFlags, p.seccompNotify)
+	if err != nil || fd < 0 {
+		return err
+	}
+	err = s.up.send(msgListener, "", fd)
+	unix.Close(fd)
+	return os.NewSyscallError("sendmsg", err)
 }
 
 // keepFiles lets the preserved descriptors through; all others close at execve, the socket to the parent among them,

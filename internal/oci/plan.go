@@ -97,37 +97,36 @@ type rlimit struct {
 }
 
 type processPlan struct {
-	args, env    []string
-	cwd          string
-	uid, gid     uint32
-	groups       []uint32
-	keepGroups   bool
-	umask        int // -1: leave
-	terminal     bool
-	rows, cols   uint32
-	console      bool // also put the terminal on /dev/console
-	hasCaps      bool
-	bounding     uint64
-	effective    uint64
-	permitted    uint64
-	inheritable  uint64
-	ambient      uint64
-	noNewPrivs   bool
-	rlimits      []rlimit
-	seccomp      []byte
-	seccompFlags uint32
-	seccompFD    string // listenerPath
-	seccompMeta  string
-	label        string // SELinux
-	profile      string // AppArmor
-	oomAdj       int
-	hasOOM       bool
-	personality  int64 // -1: leave
-	scheduler    schedPlan
-	ioprio       int // -1: leave
-	affinity     []byte
-	newKeyring   bool
-	keyring      string
+	args, env     []string
+	cwd           string
+	uid, gid      uint32
+	groups        []uint32
+	keepGroups    bool
+	umask         int // -1: leave
+	terminal      bool
+	rows, cols    uint32
+	console       bool // also put the terminal on /dev/console
+	hasCaps       bool
+	bounding      uint64
+	effective     uint64
+	permitted     uint64
+	inheritable   uint64
+	ambient       uint64
+	noNewPrivs    bool
+	rlimits       []rlimit
+	seccomp       []byte
+	seccompFlags  uint32
+	seccompNotify bool
+	label         string // SELinux
+	profile       string // AppArmor
+	oomAdj        int
+	hasOOM        bool
+	personality   int64 // -1: leave
+	scheduler     schedPlan
+	ioprio        int // -1: leave
+	affinity      []byte
+	newKeyring    bool
+	keyring       string
 }
 
 type schedPlan struct {
@@ -237,8 +236,7 @@ func (p *processPlan) code(c *coder) {
 	})
 	c.bytes(&p.seccomp)
 	coded(c, &p.seccompFlags)
-	c.str(&p.seccompFD)
-	c.str(&p.seccompMeta)
+	c.flag(&p.seccompNotify)
 	c.str(&p.label)
 	c.str(&p.profile)
 	coded(c, &p.oomAdj)

@@ -45,4 +45,3 @@ func (p *Process) Close() error {
 	}
 	return errors.Join(errs...)
 }
-

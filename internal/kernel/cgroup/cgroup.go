@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -193,6 +194,9 @@ func (m *Manager) Create() (err error) {
 // makeAll makes base/rel and its parents, and returns what was not there.
 func (m *Manager) makeAll(base, rel string) (made []string, err error) {
 	full := filepath.Join(base, rel)
+	if m.Layout.V2 {
+		enable(filepath.Dir(full))
+	}
 	switch err := unix.Mkdir(full, 0o755); err {
 	case nil:
 		made = append(made, full)
@@ -205,6 +209,9 @@ func (m *Manager) makeAll(base, rel string) (made []string, err error) {
 	}
 	dir := base
 	for e := range strings.SplitSeq(strings.Trim(rel, "/"), "/") {
+		if m.Layout.V2 {
+			enable(dir)
+		}
 		dir = filepath.Join(dir, e)
 		err := unix.Mkdir(dir, 0o755)
 		if err == unix.EEXIST {
@@ -221,9 +228,31 @@ func (m *Manager) makeAll(base, rel string) (made []string, err error) {
 	return made, nil
 }
 
+// enable hands every controller that dir has down to its children. One that cannot be handed down (processes in dir,
+// a real-time process somewhere) is left out; a limit that needs it says so later.
+func enable(dir string) {
+	have, err := read(dir, "cgroup.controllers")
+	if err != nil {
+		return
+	}
+	down, _ := read(dir, "cgroup.subtree_control")
+	var missing []string
+	for c := range strings.FieldsSeq(have) {
+		if !slices.Contains(strings.Fields(down), c) {
+			missing = append(missing, "+"+c)
+		}
+	}
+	if len(missing) == 0 || write(dir, "cgroup.subtree_control", strings.Join(missing, " ")) == nil {
+		return
+	}
+	for _, c := range missing {
+		_ = write(dir, "cgroup.subtree_control", c) // see above
+	}
+}
+
 // inherit gives a new v1 cpuset its parent's CPUs and memory nodes; empty ones accept no process.
 func (m *Manager) inherit(dir string) error {
-	if m.Layout.V2 || !strings.HasPrefix(dir, m.Dir("cpuset")) && !m.isCpuset(dir) {
+	if m.Layout.V2 || !m.isCpuset(dir) {
 		return nil
 	}
 	for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {

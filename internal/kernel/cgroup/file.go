@@ -64,3 +64,12 @@ func table(dir, file string) map[string]uint64 {
 	}
 	return m
 }
+
+func openWrite(dir, file string) (int, error) {
+	p := filepath.Join(dir, file)
+	fd, err := unix.Open(p, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", p, err)
+	}
+	return fd, nil
+}

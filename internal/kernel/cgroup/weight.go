@@ -1,0 +1,26 @@
+package cgroup
+
+import "math"
+
+// Weight translates cpu.shares of v1 (2..262144, default 1024) into cpu.weight of v2 (1..10000, default 100), along
+// the curve that runtimes agreed on in 2025 (KEP-2254): both ends and both defaults meet.
+func Weight(shares uint64) uint64 {
+	switch {
+	case shares == 0:
+		return 0
+	case shares <= 2:
+		return 1
+	case shares >= 262144:
+		return 10000
+	}
+	l := math.Log2(float64(shares))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
+}
+
+// ioWeight translates blkio.weight of v1 (10..1000) into io.weight of v2 (1..10000).
+func ioWeight(w uint16) uint64 {
+	if w == 0 {
+		return 0
+	}
+	return 1 + (uint64(w)-10)*9999/990
+}
