@@ -1,0 +1,148 @@
+package kubelet
+
+import (
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+func statusFor(pod *v1.Pod, v view, change func(*statusInput)) v1.PodStatus {
+	in := statusInput{Pod: pod, View: &v, Memory: map[string]containerMemory{}, Now: epoch, HostIPs: []string{"192.0.2.1"}}
+	if change != nil {
+		change(&in)
+	}
+	return makeStatus(in)
+}
+
+func conditionOf(s v1.PodStatus, t v1.PodConditionType) v1.PodCondition {
+	for _, c := range s.Conditions {
+		if c.Type == t {
+			return c
+		}
+	}
+	return v1.PodCondition{}
+}
+
+func TestPhaseAndReadiness(t *testing.T) {
+	final := func(in *statusInput) { in.Final = true }
+	for name, c := range map[string]struct {
+		pod    *v1.Pod
+		view   view
+		change func(*statusInput)
+		phase  v1.PodPhase
+		ready  string // status and reason of Ready
+	}{
+		"nothing yet":            {pod: podOfNames("Always", "a"), phase: v1.PodPending, ready: "False ContainersNotReady"},
+		"running":                {pod: podOfNames("Always", "a"), view: viewOf(true, "a:run"), phase: v1.PodRunning, ready: "True "},
+		"one of two":             {pod: podOfNames("Always", "a", "b"), view: viewOf(true, "a:run"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"init":                   {pod: podOfNames("Always", "i", "a"), view: viewOf(true, "i:run"), phase: v1.PodPending, ready: "False ContainersNotReady"},
+		"init failed for good":   {pod: podOfNames("Never", "i", "a"), view: viewOf(true, "i:1"), phase: v1.PodFailed, ready: "False PodFailed"},
+		"init failed, again":     {pod: podOfNames("Always", "i", "a"), view: viewOf(true, "i:1"), phase: v1.PodPending, ready: "False ContainersNotReady"},
+		"crashed with Always":    {pod: podOfNames("Always", "a"), view: viewOf(true, "a:1"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"failed with Never":      {pod: podOfNames("Never", "a"), view: viewOf(true, "a:1"), phase: v1.PodFailed, ready: "False PodFailed"},
+		"succeeded":              {pod: podOfNames("Never", "a", "b"), view: viewOf(true, "a:ok", "b:ok"), phase: v1.PodSucceeded, ready: "False PodCompleted"},
+		"failed with OnFailure":  {pod: podOfNames("OnFailure", "a"), view: viewOf(true, "a:1"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"deleted after success":  {pod: podOfNames("Always", "a"), view: viewOf(false, "a:ok"), change: final, phase: v1.PodSucceeded, ready: "False PodCompleted"},
+		"deleted, killed":        {pod: podOfNames("Always", "a"), view: viewOf(false, "a:137"), change: final, phase: v1.PodFailed, ready: "False PodFailed"},
+		"deleted, never started": {pod: podOfNames("Always", "a"), change: final, phase: v1.PodFailed, ready: "False PodFailed"},
+		"sidecar runs":           {pod: podOfNames("Always", "s", "a"), view: viewOf(true, "s:run", "a:run"), phase: v1.PodRunning, ready: "True "},
+		"sidecar dead":           {pod: podOfNames("Always", "s", "a"), view: viewOf(true, "s:1", "a:run"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"past its deadline": {
+			pod: podOfNames("Always", "a"), view: viewOf(true, "a:run"),
+			change: func(in *statusInput) { in.Termination = &termination{Phase: v1.PodFailed, Reason: "DeadlineExceeded"} },
+			phase:  v1.PodFailed, ready: "False PodFailed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := statusFor(c.pod, c.view, c.change)
+			r := conditionOf(s, v1.PodReady)
+			if s.Phase != c.phase || string(r.Status)+" "+r.Reason != c.ready {
+				t.Errorf("phase %s, ready %s %s; want %s, %s", s.Phase, r.Status, r.Reason, c.phase, c.ready)
+			}
+			if r.LastTransitionTime.IsZero() || s.StartTime == nil || s.HostIP != "192.0.2.1" {
+				t.Errorf("times or addresses are missing: %+v", s)
+			}
+		})
+	}
+}
+
+func TestContainerStates(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	crashing := func(in *statusInput) {
+		in.Memory["a"] = containerMemory{Waiting: crashLoop(pod, "a", 20*time.Second)}
+	}
+	s := statusFor(pod, viewOf(true, "a:7:4"), crashing).ContainerStatuses[0]
+	if s.State.Waiting == nil || s.State.Waiting.Reason != reasonCrashLoop || s.LastTerminationState.Terminated.ExitCode != 7 || s.RestartCount != 4 {
+		t.Errorf("crash loop: %+v", s)
+	}
+	if want := "back-off 20s restarting failed container=a pod=p_default(u)"; s.State.Waiting.Message != want {
+		t.Errorf("message %q, want %q", s.State.Waiting.Message, want)
+	}
+	s = statusFor(pod, viewOf(true, "a:1:0", "a:run:1"), nil).ContainerStatuses[0]
+	if s.State.Running == nil || s.LastTerminationState.Terminated == nil || s.RestartCount != 1 || s.ContainerID != "skiff://id-a-1" || !s.Ready || !*s.Started {
+		t.Errorf("restarted: %+v", s)
+	}
+	s = statusFor(pod, viewOf(true, "a:0"), nil).ContainerStatuses[0]
+	if s.State.Terminated == nil || s.State.Terminated.Reason != "Completed" {
+		t.Errorf("completed: %+v", s)
+	}
+	s = statusFor(podOfNames("Always", "i", "a"), viewOf(true), nil).ContainerStatuses[0]
+	if s.State.Waiting == nil || s.State.Waiting.Reason != reasonInitializing {
+		t.Errorf("initializing: %+v", s)
+	}
+}
+
+func TestReadinessNeedsProbes(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	pod.Spec.Containers[0].ReadinessProbe = &v1.Probe{}
+	pod.Spec.Containers[0].StartupProbe = &v1.Probe{}
+	v := viewOf(true, "a:run")
+	for _, c := range []struct {
+		memory         containerMemory
+		started, ready bool
+	}{
+		{containerMemory{}, false, false},
+		{containerMemory{Started: "id-a"}, true, false},
+		{containerMemory{Started: "id-a", Ready: "id-a"}, true, true},
+		{containerMemory{Started: "another", Ready: "another"}, false, false},
+	} {
+		s := statusFor(pod, v, func(in *statusInput) { in.Memory["a"] = c.memory }).ContainerStatuses[0]
+		if *s.Started != c.started || s.Ready != c.ready {
+			t.Errorf("%+v: started %v, ready %v", c.memory, *s.Started, s.Ready)
+		}
+	}
+}
+
+func TestConditionTimesMoveOnlyWithTheStatus(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	before := statusFor(pod, viewOf(true), nil)
+	later := epoch.Add(time.Minute)
+	after := statusFor(pod, viewOf(true, "a:run"), func(in *statusInput) { in.Now, in.Last = later, &before })
+	if c := conditionOf(after, v1.PodReady); !c.LastTransitionTime.Time.Equal(later) {
+		t.Errorf("Ready moved at %s", c.LastTransitionTime)
+	}
+	if c := conditionOf(after, v1.PodReadyToStartContainers); !c.LastTransitionTime.Time.Equal(epoch) {
+		t.Errorf("PodReadyToStartContainers moved at %s", c.LastTransitionTime)
+	}
+	if !after.StartTime.Time.Equal(epoch) {
+		t.Errorf("start time moved to %s", after.StartTime)
+	}
+}
+
+func TestReadinessGates(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	pod.Spec.ReadinessGates = []v1.PodReadinessGate{{ConditionType: "example.com/up"}}
+	c := conditionOf(statusFor(pod, viewOf(true, "a:run"), nil), v1.PodReady)
+	if c.Status != v1.ConditionFalse || c.Reason != reasonGatesNotReady {
+		t.Errorf("without the gate: %+v", c)
+	}
+	pod.Status.Conditions = []v1.PodCondition{{Type: "example.com/up", Status: v1.ConditionTrue}}
+	s := statusFor(pod, viewOf(true, "a:run"), nil)
+	if c = conditionOf(s, v1.PodReady); c.Status != v1.ConditionTrue {
+		t.Errorf("with the gate: %+v", c)
+	}
+	if conditionOf(s, "example.com/up").Status != v1.ConditionTrue {
+		t.Error("the gate's own condition was lost")
+	}
+}
