@@ -117,7 +117,7 @@ func (r *logReader) line(line []byte) error {
 	stamp, rest, ok1 := bytes.Cut(line, []byte(" "))
 	stream, rest, ok2 := bytes.Cut(rest, []byte(" "))
 	tags, content, ok3 := bytes.Cut(rest, []byte(" "))
-	if !ok1 || !ok2 {
+	if !ok1 || !ok2 || string(stream) != "stdout" && string(stream) != "stderr" {
 		return nil
 	}
 	if !ok3 { // an empty line may have lost its last blank

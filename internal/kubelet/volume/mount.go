@@ -141,7 +141,7 @@ func (m *Manager) Teardown(uid string, all bool) error {
 // unmountBelow unmounts everything below dir, the deepest first. Nothing may be
 // removed while a mount is left: removal would reach into it.
 func unmountBelow(dir string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir + "/"))
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return fmt.Errorf("listing mounts below %s: %w", dir, err)
 	}

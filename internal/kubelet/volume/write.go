@@ -80,8 +80,7 @@ func writeFile(path string, f file, group *int64) error {
 	}
 	mode := fs.FileMode(f.mode & 0o777)
 	if group != nil {
-		mode |= (mode & 0o700) >> 3 & 0o060 // who may share the volume may read it
-		mode |= 0o040
+		mode |= 0o440 // who shares the volume may read it, as upstream
 	}
 	if err := os.WriteFile(path, f.data, 0o600); err != nil {
 		return fmt.Errorf("writing %s: %w", filepath.Base(path), err)
