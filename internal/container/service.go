@@ -2,14 +2,17 @@ package container
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-	"k8s.io/cri-streaming/pkg/streaming"
 
+	"skiff.dev/skiff/internal/image"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/supervisor"
 )
@@ -20,7 +23,7 @@ type Network interface {
 	Attach(ctx context.Context, id string, netns *os.File, opts NetworkOptions) (Attachment, error)
 	// Detach gives back what Attach took; unknown ids are no error.
 	Detach(ctx context.Context, id string) error
-	// Recover forgets the addresses of sandboxes that are not in ids.
+	// Recover keeps the sandboxes in ids and detaches all others.
 	Recover(ctx context.Context, ids []string) error
 }
 
@@ -31,13 +34,16 @@ type NetworkOptions struct {
 
 // PortMapping publishes a port of the pod on the host.
 type PortMapping struct {
-	Protocol                string // tcp, udp or sctp
+	// Protocol is TCP, UDP or SCTP.
+	Protocol                string
 	HostPort, ContainerPort uint16
-	HostIP                  string
+	// HostIP limits it to one address of the host; empty means all.
+	HostIP string
 }
 
 // Attachment is a sandbox's place in the network.
 type Attachment struct {
+	// IPs has the primary address first.
 	IPs           []netip.Addr
 	HostInterface string
 }
@@ -45,43 +51,107 @@ type Attachment struct {
 // Deps are what the container layer stands on.
 type Deps struct {
 	// Dir holds the state and the writable layers of sandboxes and containers;
-	// RunDir what does not survive a reboot.
+	// RunDir mounts and files that do not survive a reboot.
 	Dir, RunDir string
-	// CgroupParent is where sandboxes without a cgroup parent go.
+	// CgroupParent is where sandboxes go that name no cgroup parent.
 	CgroupParent string
-	// Log limits: bytes per file (default 10 MiB) and files kept (default 5).
+	// LogMaxSize in bytes (default 10 MiB) starts a new log file, LogMaxFiles
+	// are kept (default 5).
 	LogMaxSize  int64
 	LogMaxFiles int
-	// Supervisor says where the parent of the containers is, or how to start it.
+	// Supervisor says where the parent of the containers is and how to start
+	// it; its Exe is also what pause is made of.
 	Supervisor supervisor.Options
-	// Exe is the skiff-oci program as a path usable by pause.
-	Images  Images
-	Network Network
-	Log     *slog.Logger
+	Images     *image.Store
+	Network    Network
+	// Version of skiff, for the CRI's Version call.
+	Version string
+	// Needs names components that must be ready first.
+	Needs []string
+	// Log is optional.
+	Log *slog.Logger
 }
-
-// Images is what the container layer needs of the image store.
-type Images interface{}
 
 // Service is the CRI. It implements runtimeapi.RuntimeServiceServer and
 // runtimeapi.ImageServiceServer.
 type Service struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 	runtimeapi.UnimplementedImageServiceServer
-	deps Deps
+
+	deps   Deps
+	log    *slog.Logger
+	bootID string
+	sup    *supervisor.Client
+	hub    hub
+	cpu    cpuRates
+	// hostOnce reads what does not change while the node runs.
+	hostOnce func() hostFacts
+
+	// mu guards the tables only; no slow work is done under it.
+	mu         sync.Mutex
+	sandboxes  map[string]*sandbox
+	containers map[string]*ctr
+	names      map[string]string // reserved name -> id
 }
 
 // New makes the service; Component recovers its state and runs it.
-func New(deps Deps) (*Service, error) { return nil, errors.New("not there yet") }
+func New(deps Deps) (*Service, error) {
+	if deps.Dir == "" || deps.RunDir == "" || deps.Supervisor.Socket == "" {
+		return nil, fmt.Errorf("container layer needs Dir, RunDir and Supervisor")
+	}
+	if deps.LogMaxSize == 0 {
+		deps.LogMaxSize = 10 << 20
+	}
+	if deps.LogMaxFiles == 0 {
+		deps.LogMaxFiles = 5
+	}
+	if deps.CgroupParent == "" {
+		deps.CgroupParent = "/skiff"
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("reading the boot id: %w", err)
+	}
+	return &Service{
+		deps: deps, log: deps.Log.With("component", "container"), bootID: strings.TrimSpace(string(boot)),
+		hostOnce:  sync.OnceValue(readHost),
+		sup:       supervisor.NewClient(deps.Supervisor),
+		sandboxes: map[string]*sandbox{}, containers: map[string]*ctr{}, names: map[string]string{},
+	}, nil
+}
 
 // Component connects to the supervisor, recovers every sandbox and container,
 // and is ready when calls can be answered truthfully.
-func (s *Service) Component() lifecycle.Component { return lifecycle.Component{Name: "container"} }
+func (s *Service) Component() lifecycle.Component {
+	return lifecycle.Component{Name: "container", Needs: s.deps.Needs, Run: s.run}
+}
 
-// Events subscribes to the changes of containers and sandboxes until ctx ends.
-// The channel is closed then. A subscriber that does not read loses nothing but
-// memory: events of one container are kept in order.
-func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventResponse { return nil }
+func (s *Service) run(ctx context.Context, ready func()) error {
+	for _, dir := range []string{s.sandboxesDir(), s.containersDir(), s.deps.RunDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the container directory: %w", err)
+		}
+	}
+	if err := s.installPause(); err != nil {
+		return err
+	}
+	s.loadRecords()
+	if _, err := supervisor.Connect(ctx, s.deps.Supervisor); err != nil {
+		return err
+	}
+	return s.sup.Events(ctx, s.follower(ctx, ready))
+}
 
-// Streaming serves exec, attach and port forwarding by streams.
-func (s *Service) Streaming() streaming.Runtime { return nil }
+func (s *Service) sandboxesDir() string  { return filepath.Join(s.deps.Dir, "sandboxes") }
+func (s *Service) containersDir() string { return filepath.Join(s.deps.Dir, "containers") }
+
+// sandboxDir holds a sandbox's record and files; sandboxRun its mounts.
+func (s *Service) sandboxDir(id string) string { return filepath.Join(s.sandboxesDir(), id) }
+func (s *Service) sandboxRun(id string) string {
+	return filepath.Join(s.deps.RunDir, "sandboxes", id)
+}
+func (s *Service) containerDir(id string) string { return filepath.Join(s.containersDir(), id) }
+func (s *Service) pauseRoot() string             { return filepath.Join(s.deps.RunDir, "pause") }

@@ -45,12 +45,16 @@ func (s *server) doAttach(c *call) {
 		}
 	})
 	if req.Stdin && e.rec.StdinOnce && !e.rec.Terminal {
-		e.mu.Lock()
-		if e.stdin != nil {
-			e.stdin.Close()
-			e.stdin = nil
-		}
-		e.mu.Unlock()
+		e.closeStdin()
+	}
+}
+
+func (e *entry) closeStdin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stdin != nil {
+		e.stdin.Close()
+		e.stdin = nil
 	}
 }
 

@@ -59,6 +59,13 @@ func (c *Client) Resize(ctx context.Context, id string, width, height uint16) er
 	return err
 }
 
+// CloseStdin ends the container's standard input once the attached clients have
+// closed theirs.
+func (c *Client) CloseStdin(ctx context.Context, id string) error {
+	_, err := c.ask(ctx, request{Op: "closestdin", ID: id})
+	return err
+}
+
 // Signal sends a signal to init, or to all processes of the container. A
 // container that has exited is no error.
 func (c *Client) Signal(ctx context.Context, id string, sig syscall.Signal, all bool) error {

@@ -16,23 +16,24 @@ type call struct {
 // verbs lists what a client can ask for.
 func verbs() map[string]func(*server, *call) {
 	return map[string]func(*server, *call){
-		"create":   (*server).doCreate,
-		"start":    (*server).doStart,
-		"exec":     (*server).doExec,
-		"attach":   (*server).doAttach,
-		"resize":   (*server).doResize,
-		"signal":   (*server).doSignal,
-		"wait":     (*server).doWait,
-		"delete":   (*server).doDelete,
-		"reopen":   (*server).doReopen,
-		"update":   (*server).doUpdate,
-		"pids":     (*server).doPIDs,
-		"list":     (*server).doList,
-		"get":      (*server).doGet,
-		"events":   (*server).doEvents,
-		"info":     (*server).doInfo,
-		"upgrade":  (*server).doUpgrade,
-		"shutdown": (*server).doShutdown,
+		"create":     (*server).doCreate,
+		"start":      (*server).doStart,
+		"exec":       (*server).doExec,
+		"attach":     (*server).doAttach,
+		"resize":     (*server).doResize,
+		"closestdin": (*server).doCloseStdin,
+		"signal":     (*server).doSignal,
+		"wait":       (*server).doWait,
+		"delete":     (*server).doDelete,
+		"reopen":     (*server).doReopen,
+		"update":     (*server).doUpdate,
+		"pids":       (*server).doPIDs,
+		"list":       (*server).doList,
+		"get":        (*server).doGet,
+		"events":     (*server).doEvents,
+		"info":       (*server).doInfo,
+		"upgrade":    (*server).doUpgrade,
+		"shutdown":   (*server).doShutdown,
 	}
 }
 
@@ -68,6 +69,10 @@ func (s *server) doReopen(c *call) { s.with(c, s.reopenLog) }
 
 func (s *server) doResize(c *call) {
 	s.with(c, func(e *entry) error { return e.resize(c.req.Width, c.req.Height) })
+}
+
+func (s *server) doCloseStdin(c *call) {
+	s.with(c, func(e *entry) error { e.closeStdin(); return nil })
 }
 
 func (s *server) doSignal(c *call) {

@@ -1,0 +1,121 @@
+package container
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// hub passes events on to every subscriber, in order, without ever waiting for
+// one of them.
+type hub struct {
+	mu   sync.Mutex
+	subs map[*subscription]struct{}
+}
+
+type subscription struct {
+	mu    sync.Mutex
+	queue []*runtimeapi.ContainerEventResponse
+	wake  chan struct{}
+}
+
+func (h *hub) send(e *runtimeapi.ContainerEventResponse) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sub := range h.subs {
+		sub.mu.Lock()
+		sub.queue = append(sub.queue, e)
+		sub.mu.Unlock()
+		select {
+		case sub.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (h *hub) empty() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs) == 0
+}
+
+func (h *hub) subscribe() (*subscription, func()) {
+	sub := &subscription{wake: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subs == nil {
+		h.subs = map[*subscription]struct{}{}
+	}
+	h.subs[sub] = struct{}{}
+	return sub, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.subs, sub)
+	}
+}
+
+func (b *subscription) take() []*runtimeapi.ContainerEventResponse {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.queue
+	b.queue = nil
+	return all
+}
+
+// Events subscribes to the changes of containers and sandboxes until ctx ends.
+// The channel is closed then. A subscriber that does not read loses nothing but
+// memory: events of one container are kept in order.
+func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventResponse {
+	out := make(chan *runtimeapi.ContainerEventResponse)
+	sub, leave := s.hub.subscribe()
+	go func() {
+		defer close(out)
+		defer leave()
+		for {
+			select {
+			case <-sub.wake:
+			case <-ctx.Done():
+				return
+			}
+			for _, e := range sub.take() {
+				select {
+				case out <- e:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// GetContainerEvents is Events over gRPC.
+func (s *Service) GetContainerEvents(_ *runtimeapi.GetEventsRequest, stream grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
+	for e := range s.Events(stream.Context()) {
+		if err := stream.Send(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendEvent tells of a change, with the state of the whole sandbox.
+func (s *Service) sendEvent(id, sandboxID string, kind runtimeapi.ContainerEventType) {
+	if s.hub.empty() {
+		return
+	}
+	e := &runtimeapi.ContainerEventResponse{ContainerId: id, ContainerEventType: kind, CreatedAt: time.Now().UnixNano()}
+	s.mu.Lock()
+	b := s.sandboxes[sandboxID]
+	s.mu.Unlock()
+	if b != nil {
+		e.PodSandboxStatus = sandboxStatus(b.rec.Load())
+		for _, c := range s.containersOf(sandboxID) {
+			e.ContainersStatuses = append(e.ContainersStatuses, containerStatus(c.rec.Load()))
+		}
+	}
+	s.hub.send(e)
+}

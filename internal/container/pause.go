@@ -1,0 +1,138 @@
+package container
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"skiff.dev/skiff/internal/supervisor"
+)
+
+const (
+	// runtimeHandler is the name of the one runtime that is built in.
+	runtimeHandler = "skiff"
+	// pauseUser is who pause runs as: nobody's files belong to it.
+	pauseUser = 65535
+	// pauseOOMScore makes pause the last that the kernel's OOM killer takes.
+	pauseOOMScore = -998
+
+	// labelKind and labelSandbox are written on the supervisor's containers.
+	labelKind    = "skiff.dev/kind"
+	labelSandbox = "skiff.dev/sandbox"
+	kindSandbox  = "sandbox"
+	kindCtr      = "container"
+)
+
+// installPause puts the small program where pauses execute it. It is a copy of
+// its own, on a read-only mount inside the pause container, and pause runs as a
+// user who may not write it: nothing else is ever executed from it.
+func (s *Service) installPause() error {
+	root := s.pauseRoot()
+	for _, dir := range []string{root, filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("making pause's root: %w", err)
+		}
+	}
+	if s.deps.Supervisor.Exe == nil {
+		return errors.New("the container layer has no skiff-oci program")
+	}
+	exe, err := s.deps.Supervisor.Exe()
+	if err != nil {
+		return fmt.Errorf("opening the program for pause: %w", err)
+	}
+	defer exe.Close()
+	path := filepath.Join(root, "pause")
+	if same(path, exe) {
+		return nil
+	}
+	tmp := path + ".new"
+	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o555)
+	if err != nil {
+		return fmt.Errorf("installing pause: %w", err)
+	}
+	_, err = io.Copy(out, io.NewSectionReader(exe, 0, 1<<30))
+	if err = errors.Join(err, out.Chmod(0o555), out.Close()); err == nil {
+		// Pauses that run keep the old file.
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("installing pause: %w", err)
+	}
+	return nil
+}
+
+// same compares a file with the program.
+func same(path string, exe *os.File) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	a, b := make([]byte, 256<<10), make([]byte, 256<<10)
+	for off := int64(0); ; off += int64(len(a)) {
+		n, aerr := f.ReadAt(a, off)
+		m, berr := exe.ReadAt(b, off)
+		if n != m || !bytes.Equal(a[:n], b[:m]) {
+			return false
+		}
+		if aerr != nil || berr != nil {
+			return errors.Is(aerr, io.EOF) && errors.Is(berr, io.EOF)
+		}
+	}
+}
+
+// pauseRequest is the container that holds the pod's namespaces.
+func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
+	config := rec.Config
+	score := pauseOOMScore
+	spec := &specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{
+			Args: []string{"/pause", "pause"}, Cwd: "/", Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+			User:            specs.User{UID: pauseUser, GID: pauseUser},
+			NoNewPrivileges: true, OOMScoreAdj: &score, Capabilities: &specs.LinuxCapabilities{},
+		},
+		Root:  &specs.Root{Path: s.pauseRoot(), Readonly: true},
+		Linux: &specs.Linux{CgroupsPath: rec.CgroupPath, Sysctl: config.GetLinux().GetSysctls(), Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
+	}
+	own := func(kind specs.LinuxNamespaceType, mode runtimeapi.NamespaceMode) bool {
+		if usesNode(mode) {
+			return false
+		}
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind})
+		return true
+	}
+	own(specs.IPCNamespace, ipcMode(config))
+	own(specs.PIDNamespace, pidMode(config))
+	if own(specs.NetworkNamespace, netMode(config)) {
+		// The host name belongs to the network identity: a pod on the node's
+		// network has the node's.
+		own(specs.UTSNamespace, runtimeapi.NamespaceMode_POD)
+		spec.Hostname = config.GetHostname()
+	}
+	return supervisor.CreateRequest{
+		ID: rec.ID, Spec: spec, Bundle: s.sandboxDir(rec.ID), Start: true,
+		Labels: map[string]string{labelKind: kindSandbox, labelSandbox: rec.ID, supervisor.LabelQuiet: "1"},
+	}
+}
+
+func netMode(c *runtimeapi.PodSandboxConfig) runtimeapi.NamespaceMode {
+	return c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetNetwork()
+}
+
+func ipcMode(c *runtimeapi.PodSandboxConfig) runtimeapi.NamespaceMode {
+	return c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetIpc()
+}
+
+func pidMode(c *runtimeapi.PodSandboxConfig) runtimeapi.NamespaceMode {
+	return c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetPid()
+}
+
+func usesNode(mode runtimeapi.NamespaceMode) bool { return mode == runtimeapi.NamespaceMode_NODE }

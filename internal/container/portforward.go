@@ -1,0 +1,119 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// PortForward connects a stream to a port on the pod's own loopback address.
+func (t streams) PortForward(ctx context.Context, id string, port int32, stream io.ReadWriteCloser) error {
+	b, err := t.s.findSandbox(id)
+	if err != nil {
+		return err
+	}
+	rec := b.rec.Load()
+	if !rec.Ready {
+		return status.Errorf(codes.FailedPrecondition, "sandbox %q is not ready", id)
+	}
+	if port < 1 || port > 65535 {
+		return invalid("port %d is outside 1-65535", port)
+	}
+	c, err := t.s.dialPod(rec, int(port))
+	if err != nil {
+		return statusOf(err, "connecting to port %d of sandbox %q", port, id)
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	// The pod's answer may outlast the caller's request, not the other way round.
+	go func() {
+		_, _ = io.Copy(c, stream)
+		if half, ok := c.(*net.TCPConn); ok {
+			_ = half.CloseWrite()
+		}
+	}()
+	_, err = io.Copy(stream, c)
+	stream.Close()
+	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("forwarding port %d: %w", port, err)
+	}
+	return nil
+}
+
+// dialPod tries 127.0.0.1, then ::1.
+func (s *Service) dialPod(rec *sandboxRecord, port int) (net.Conn, error) {
+	var errs []error
+	for _, address := range []unix.Sockaddr{
+		&unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}},
+		&unix.SockaddrInet6{Port: port, Addr: [16]byte{15: 1}},
+	} {
+		c, err := s.dialIn(rec, address)
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errs[0]
+}
+
+// dialIn makes a socket in the sandbox's network namespace. A socket belongs to
+// the namespace of the thread that makes it for ever, so only that one call
+// runs there; connecting to a loopback address is decided at once.
+func (s *Service) dialIn(rec *sandboxRecord, address unix.Sockaddr) (net.Conn, error) {
+	family := unix.AF_INET
+	if _, six := address.(*unix.SockaddrInet6); six {
+		family = unix.AF_INET6
+	}
+	fd, err := s.socketIn(rec, family)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "port forward")
+	defer f.Close()
+	if err := unix.Connect(fd, address); err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	return c, nil
+}
+
+func (s *Service) socketIn(rec *sandboxRecord, family int) (int, error) {
+	if usesNode(netMode(rec.Config)) {
+		return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	}
+	netns, err := openNetns(rec.PID)
+	if err != nil {
+		return -1, err
+	}
+	defer netns.Close()
+	type result struct {
+		fd  int
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, and no other
+		// goroutine ever finds itself in the pod's namespace.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{-1, fmt.Errorf("entering the network namespace: %w", err)}
+			return
+		}
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		done <- result{fd, err}
+	}()
+	r := <-done
+	return r.fd, r.err
+}

@@ -1,0 +1,117 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// recordVersion grows when an older skiff would misread a record.
+const recordVersion = 1
+
+// sandboxRecord is a sandbox on disk. It is never changed once it is visible:
+// a change makes a copy.
+type sandboxRecord struct {
+	Version   int                          `json:"version"`
+	ID        string                       `json:"id"`
+	BootID    string                       `json:"bootID"`
+	Config    *runtimeapi.PodSandboxConfig `json:"config"`
+	Handler   string                       `json:"handler,omitempty"`
+	CreatedAt time.Time                    `json:"createdAt"`
+	// Ready means that pause runs and the network is attached.
+	Ready         bool     `json:"ready"`
+	PID           int      `json:"pid"`
+	CgroupPath    string   `json:"cgroupPath"`
+	IPs           []string `json:"ips,omitempty"`
+	HostInterface string   `json:"hostInterface,omitempty"`
+}
+
+// containerRecord is a container on disk, unchanged once it is visible.
+type containerRecord struct {
+	Version   int                         `json:"version"`
+	ID        string                      `json:"id"`
+	SandboxID string                      `json:"sandboxID"`
+	BootID    string                      `json:"bootID"`
+	Config    *runtimeapi.ContainerConfig `json:"config"`
+	CreatedAt time.Time                   `json:"createdAt"`
+	ImageID   string                      `json:"imageID"`
+	// ImageRef is what the status calls the image: a digest name, or the id.
+	ImageRef   string   `json:"imageRef"`
+	Lower      []string `json:"lower"`
+	CgroupPath string   `json:"cgroupPath"`
+	LogPath    string   `json:"logPath,omitempty"`
+	User       identity `json:"user"`
+	StopSignal string   `json:"stopSignal,omitempty"`
+	// Volumes are host directories for the volumes that the image declares.
+	Volumes []imageVolume `json:"volumes,omitempty"`
+
+	State      runtimeapi.ContainerState `json:"state"`
+	PID        int                       `json:"pid,omitempty"`
+	StartedAt  time.Time                 `json:"startedAt,omitzero"`
+	FinishedAt time.Time                 `json:"finishedAt,omitzero"`
+	ExitCode   int32                     `json:"exitCode"`
+	Reason     string                    `json:"reason,omitempty"`
+	Message    string                    `json:"message,omitempty"`
+}
+
+type imageVolume struct {
+	Host        string `json:"host"`
+	Destination string `json:"destination"`
+}
+
+// saveRecord writes a record the way that survives a power cut: write, fsync,
+// rename, fsync of the directory.
+func saveRecord(dir string, rec any) error { return writeRecord(dir, rec, true) }
+
+// noteRecord writes a record that only has to outlive the process: a power cut
+// ends all that runs, and the boot id tells.
+func noteRecord(dir string, rec any) error { return writeRecord(dir, rec, false) }
+
+func writeRecord(dir string, rec any, sync bool) error {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encoding a record: %w", err)
+	}
+	path := filepath.Join(dir, "record.json")
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing a record: %w", err)
+	}
+	_, err = f.Write(data)
+	if sync {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil && sync {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("writing a record: %w", err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func loadRecord(dir string, rec any) error {
+	data, err := os.ReadFile(filepath.Join(dir, "record.json"))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, rec)
+}

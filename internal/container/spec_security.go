@@ -1,0 +1,85 @@
+package container
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// maxProfile bounds a seccomp profile on the node.
+const maxProfile = 4 << 20
+
+// addSecurity sets seccomp and the labels of the security modules.
+func addSecurity(spec *specs.Spec, sc *runtimeapi.LinuxContainerSecurityContext) error {
+	var err error
+	if spec.Linux.Seccomp, err = seccompFor(sc, spec.Process.Capabilities.Bounding); err != nil {
+		return err
+	}
+	profile := sc.GetApparmor()
+	if profile == nil && sc.GetApparmorProfile() != "" { //nolint:staticcheck // old clients still send it
+		profile = oldApparmor(sc.GetApparmorProfile()) //nolint:staticcheck // see above
+	}
+	if profile.GetProfileType() == runtimeapi.SecurityProfile_Localhost && profile.GetLocalhostRef() != "" && !sc.GetPrivileged() {
+		if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
+			return invalid("AppArmor profile %q asked for, but AppArmor is not enabled on this node", profile.GetLocalhostRef())
+		}
+		spec.Process.ApparmorProfile = strings.TrimPrefix(profile.GetLocalhostRef(), "localhost/")
+	}
+	return nil
+}
+
+func oldApparmor(text string) *runtimeapi.SecurityProfile {
+	if name, ok := strings.CutPrefix(text, "localhost/"); ok {
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: name}
+	}
+	return nil
+}
+
+// seccompFor is the system call filter: the default one, also for who asks for
+// nothing; none for the privileged and where it is asked to be unconfined.
+func seccompFor(sc *runtimeapi.LinuxContainerSecurityContext, have []string) (*specs.LinuxSeccomp, error) {
+	if sc.GetPrivileged() {
+		return nil, nil
+	}
+	switch sc.GetSeccomp().GetProfileType() {
+	case runtimeapi.SecurityProfile_Unconfined:
+		return nil, nil
+	case runtimeapi.SecurityProfile_Localhost:
+		return readProfile(sc.GetSeccomp().GetLocalhostRef())
+	default:
+		return defaultSeccomp(have), nil
+	}
+}
+
+// readProfile reads a profile in the JSON form that the runtime specification
+// has. An empty name must not mean "none" (CVE-2023-2431).
+func readProfile(name string) (*specs.LinuxSeccomp, error) {
+	path := strings.TrimPrefix(name, "localhost/")
+	if path == "" || !filepath.IsAbs(path) {
+		return nil, invalid("seccomp profile %q is not an absolute path", name)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("loading seccomp profile %q: %w", name, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxProfile {
+		return nil, invalid("seccomp profile %q is no regular file of at most %d bytes", name, maxProfile)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("loading seccomp profile %q: %w", name, err)
+	}
+	profile := &specs.LinuxSeccomp{}
+	if err := json.Unmarshal(data, profile); err != nil {
+		return nil, invalid("seccomp profile %q: %v", name, err)
+	}
+	if profile.DefaultAction == "" {
+		return nil, invalid("seccomp profile %q has no defaultAction", name)
+	}
+	return profile, nil
+}
