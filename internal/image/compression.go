@@ -27,6 +27,11 @@ func compressed(head []byte) bool {
 	return bytes.HasPrefix(head, gzipMagic) || bytes.HasPrefix(head, zstdMagic)
 }
 
+// needsDecompressor is true also for compressions that decompress refuses by name.
+func needsDecompressor(head []byte) bool {
+	return compressed(head) || bytes.HasPrefix(head, xzMagic) || bytes.HasPrefix(head, bzip2Magic)
+}
+
 // decompress finds a stream's compression by its first bytes, whatever its
 // media type claims, and returns the plain stream.
 func decompress(r *bufio.Reader) (io.ReadCloser, error) {

@@ -1,9 +1,7 @@
 package image
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -85,29 +83,20 @@ func (st *stage) unpack(ctx context.Context, r io.Reader, want layerWant, report
 			err = fmt.Errorf("layer %s: %w", want.name, st.s.layerError(ctx, src, err))
 		}
 	}()
-	blobHash, diffHash := sha256.New(), sha256.New()
-	ahead := newReadAhead(src, blobHash)
-	defer ahead.Close()
-	plain, err := decompress(bufio.NewReaderSize(ahead, 64<<10))
+	p, err := newPlain(src, st.s.limits)
 	if err != nil {
 		return nil, err
 	}
-	defer plain.Close()
-	limited := &layerLimit{r: markErrors{plain}, src: src, limits: st.s.limits}
-	diff := newReadAhead(limited, diffHash)
-	defer diff.Close()
-
-	rec := layerRecord{Version: 1}
-	if err := st.unpackTo(ctx, diff, dir, &rec); err != nil {
+	defer p.close()
+	l := &stagedLayer{dir: dir, rec: layerRecord{Version: 1}}
+	if err := st.unpackTo(ctx, p.diff, dir, &l.rec); err != nil {
 		return nil, err
 	}
-	// What follows the compressed stream still belongs to the blob.
-	if _, err := io.Copy(io.Discard, ahead); err != nil {
+	if err := p.drain(); err != nil {
 		return nil, err
 	}
-	rec.DiffID = digest.NewDigest(digest.SHA256, diffHash)
-	rec.TarBytes = limited.n
-	l := &stagedLayer{dir: dir, rec: rec, blob: digest.NewDigest(digest.SHA256, blobHash), blobSize: src.n.Load()}
+	l.rec.DiffID, l.rec.TarBytes = p.diffID(), p.limited.n
+	l.blob, l.blobSize = p.blobID(), src.n.Load()
 	return l, l.check(want)
 }
 
