@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"skiff.dev/skiff/internal/oci"
+	"skiff.dev/skiff/internal/supervisor"
 )
 
 func main() {
@@ -15,7 +16,9 @@ func main() {
 			oci.InitMain(os.Args[2:])
 		case "pause":
 			os.Exit(oci.PauseMain(os.Args[2:]))
+		case "supervisor":
+			os.Exit(supervisor.Main(os.Args[2:]))
 		}
 	}
-	os.Exit(command(os.Args))
+	os.Exit(command(os.Args[1:]))
 }

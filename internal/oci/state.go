@@ -1,12 +1,14 @@
 package oci
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -91,7 +93,7 @@ func (c *Container) Delete(force bool) error {
 	// Processes without a pid namespace of their own outlive init, and a stopped cgroup must be empty to go.
 	err = c.cg.Kill(unix.SIGKILL)
 	if st != specs.StateStopped {
-		err = errors.Join(err, pidfd.Signal(c.Init.PIDFD, unix.SIGKILL), waitGone(c.Init.PIDFD))
+		err = errors.Join(err, pidfd.Signal(c.Init.PIDFD, unix.SIGKILL), waitKilled(c.Init.PIDFD))
 	}
 	if e := c.cg.Destroy(); e != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, errors.Join(err, e))
@@ -102,17 +104,31 @@ func (c *Container) Delete(force bool) error {
 	return c.poststop(hooks)
 }
 
-// waitGone waits for the end of a killed process, which need not be our child.
-func waitGone(f *os.File) error {
+// WaitGone waits for the end of a process, which need not be a child, or of ctx.
+func WaitGone(ctx context.Context, f *os.File) error {
+	if f == nil {
+		return nil
+	}
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(fds, 10_000)
-		if err == unix.EINTR {
-			continue
+		n, err := unix.Poll(fds, 100) // how soon the end of ctx is noticed
+		if n > 0 {
+			return nil
 		}
-		if err == nil && n == 0 {
-			err = unix.ETIMEDOUT
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
 		}
-		return err
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
+}
+
+// killTimeout bounds how long a killed process may take; one in an uninterruptible call takes as long as that does.
+const killTimeout = 10 * time.Second
+
+func waitKilled(f *os.File) error {
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	defer cancel()
+	return WaitGone(ctx, f)
 }

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/oci"
+)
+
+// stateJSON is what runc prints; callers parse these names.
+type stateJSON struct {
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	PID         int                  `json:"pid"`
+	Status      specs.ContainerState `json:"status"`
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Owner       string               `json:"owner"`
+}
+
+func toJSON(s oci.State) stateJSON {
+	return stateJSON{s.Version, s.ID, s.Pid, s.Status, s.Bundle, s.Rootfs, s.Created, s.Annotations, s.Owner}
+}
+
+func (a *app) printJSON(v any) (int, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(a.stdout, "%s\n", b)
+	}
+	return 0, err
+}
+
+func (a *app) state(args []string) (int, error) {
+	fs := newFlags("state")
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	s, err := c.State()
+	if err != nil {
+		return 1, err
+	}
+	return a.printJSON(toJSON(s))
+}
+
+func (a *app) list(args []string) (int, error) {
+	fs := newFlags("list")
+	format := fs.String("format", "table", "")
+	fs.StringVar(format, "f", "table", "")
+	quiet := fs.Bool("quiet", false, "")
+	fs.BoolVar(quiet, "q", false, "")
+	if helped, err := a.parse(fs, args, 0, 0); helped || err != nil {
+		return 1, err
+	}
+	cs, err := oci.List(a.root)
+	if err != nil {
+		return 1, err
+	}
+	states := []stateJSON{}
+	for _, c := range cs {
+		s, err := c.State()
+		if err != nil {
+			return 1, err
+		}
+		states = append(states, toJSON(s))
+	}
+	switch {
+	case *quiet:
+		for _, s := range states {
+			fmt.Fprintln(a.stdout, s.ID)
+		}
+	case *format == "json":
+		return 0, json.NewEncoder(a.stdout).Encode(states)
+	case *format == "table":
+		w := tabwriter.NewWriter(a.stdout, 12, 1, 3, ' ', 0)
+		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
+		for _, s := range states {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.PID, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), s.Owner)
+		}
+		return 0, w.Flush()
+	default:
+		return 1, errors.New("invalid format option")
+	}
+	return 0, nil
+}
+
+func (a *app) kill(args []string) (int, error) {
+	fs := newFlags("kill")
+	all := fs.Bool("all", false, "")
+	fs.BoolVar(all, "a", false, "")
+	if helped, err := a.parse(fs, args, 1, 2); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	sig := unix.SIGTERM
+	if fs.NArg() > 1 {
+		if sig, err = parseSignal(fs.Arg(1)); err != nil {
+			return 1, err
+		}
+	}
+	return 0, c.Kill(sig, *all)
+}
+
+// parseSignal takes a number, or a name with or without SIG.
+func parseSignal(s string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 0 || n > 64 {
+			return 0, fmt.Errorf("unknown signal %q", s)
+		}
+		return unix.Signal(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if n := unix.SignalNum(name); n != 0 {
+		return n, nil
+	}
+	return 0, fmt.Errorf("unknown signal %q", s)
+}
+
+func (a *app) delete(args []string) (int, error) {
+	fs := newFlags("delete")
+	force := fs.Bool("force", false, "")
+	fs.BoolVar(force, "f", false, "")
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if errors.Is(err, oci.ErrNotFound) {
+		if *force {
+			return 0, nil
+		}
+		return 1, err
+	}
+	if err != nil {
+		return 1, err
+	}
+	return 0, c.Delete(*force)
+}
+
+func (a *app) pause(args []string) (int, error)  { return a.freeze("pause", args) }
+func (a *app) resume(args []string) (int, error) { return a.freeze("resume", args) }
+
+func (a *app) freeze(name string, args []string) (int, error) {
+	fs := newFlags(name)
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	if name == "pause" {
+		return 0, c.Pause()
+	}
+	return 0, c.Resume()
+}
+
+func (a *app) ps(args []string) (int, error) {
+	fs := newFlags("ps")
+	format := fs.String("format", "table", "")
+	fs.StringVar(format, "f", "table", "")
+	if helped, err := a.parse(fs, args, 1, -1); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	pids, err := c.Pids()
+	if err != nil {
+		return 1, err
+	}
+	switch *format {
+	case "json":
+		return 0, json.NewEncoder(a.stdout).Encode(pids)
+	case "table":
+		return 0, psTable(a.stdout, pids)
+	}
+	return 1, errors.New("invalid format option")
+}
+
+func readFile(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/internal/oci"
+)
+
+// createFlags are what create and run have in common.
+type createFlags struct {
+	bundle, console, pidFile string
+	noPivot, noKeyring       bool
+	preserve                 int
+}
+
+func (c *createFlags) define(fs *flag.FlagSet) {
+	for _, n := range []string{"bundle", "b"} {
+		fs.StringVar(&c.bundle, n, "", "")
+	}
+	fs.StringVar(&c.console, "console-socket", "", "")
+	fs.StringVar(&c.pidFile, "pid-file", "", "")
+	fs.BoolVar(&c.noPivot, "no-pivot", false, "")
+	fs.BoolVar(&c.noKeyring, "no-new-keyring", false, "")
+	fs.IntVar(&c.preserve, "preserve-fds", 0, "")
+}
+
+// options reads the bundle.
+func (c *createFlags) options(a *app, id string) (oci.CreateOptions, error) {
+	bundle, err := filepath.Abs(c.bundle)
+	if err != nil {
+		return oci.CreateOptions{}, err
+	}
+	s, raw, err := readSpec(bundle)
+	if err != nil {
+		return oci.CreateOptions{}, err
+	}
+	extra, err := preserved(c.preserve, s.Process)
+	if err != nil {
+		return oci.CreateOptions{}, err
+	}
+	root, err := filepath.Abs(a.root)
+	return oci.CreateOptions{
+		ID: id, StateDir: root, Bundle: bundle, Spec: s, RawSpec: raw, ConsoleSocket: c.console, PidFile: c.pidFile,
+		NoPivot: c.noPivot, NoNewKeyring: c.noKeyring, ExtraFiles: extra, Warn: a.warn,
+		Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
+	}, err
+}
+
+// preserved are the caller's descriptors behind the standard ones: those of socket activation, then n more.
+func preserved(n int, p *specs.Process) ([]*os.File, error) {
+	if v := os.Getenv("LISTEN_FDS"); v != "" && p != nil {
+		if k, err := strconv.Atoi(v); err == nil && k > 0 {
+			n += k
+			p.Env = append(p.Env, "LISTEN_FDS="+v, "LISTEN_PID=1")
+		}
+	}
+	var out []*os.File
+	for fd := 3; fd < 3+n; fd++ {
+		if _, err := os.Stat("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
+			return nil, fmt.Errorf("unable to preserve file descriptor %d: it is not open", fd)
+		}
+		out = append(out, os.NewFile(uintptr(fd), "preserved"))
+	}
+	return out, nil
+}
+
+func (a *app) create(args []string) (int, error) {
+	var cf createFlags
+	fs := newFlags("create")
+	cf.define(fs)
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	o, err := cf.options(a, fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	if err := needConsole(o.Spec.Process, cf.console, true); err != nil {
+		return 1, err
+	}
+	_, err = oci.Create(a.ctx, o)
+	return 0, err
+}
+
+func needConsole(p *specs.Process, socket string, detach bool) error {
+	tty := p != nil && p.Terminal
+	switch {
+	case tty && detach && socket == "":
+		return errors.New("cannot allocate tty if runc will detach without setting console socket")
+	case socket != "" && (!tty || !detach):
+		return errors.New("cannot use console socket if runc will not detach or allocate tty")
+	}
+	return nil
+}
+
+func (a *app) start(args []string) (int, error) {
+	fs := newFlags("start")
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	return 0, c.Start(a.ctx)
+}
+
+func (a *app) runVerb(args []string) (int, error) {
+	var cf createFlags
+	fs := newFlags("run")
+	cf.define(fs)
+	detach := fs.Bool("detach", false, "")
+	fs.BoolVar(detach, "d", false, "")
+	keep := fs.Bool("keep", false, "")
+	fs.Bool("no-subreaper", false, "")
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	o, err := cf.options(a, fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	if err := needConsole(o.Spec.Process, cf.console, *detach); err != nil {
+		return 1, err
+	}
+	sig := catchSignals(*detach)
+	c, err := oci.Create(a.ctx, o)
+	if err != nil {
+		return 1, fmt.Errorf("run failed: %w", err)
+	}
+	if err := c.Start(a.ctx); err != nil {
+		return 1, fmt.Errorf("run failed: %w", errors.Join(err, c.Delete(true)))
+	}
+	if *detach {
+		return 0, nil
+	}
+	code, err := foreground(c.Init, sig)
+	if !*keep {
+		err = errors.Join(err, c.Delete(true))
+	}
+	return code, err
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/internal/oci"
+)
+
+// event is one line of `events`, in runc's shape.
+type event struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Data any    `json:"data,omitempty"`
+}
+
+type (
+	cpuUsage struct {
+		Total  uint64 `json:"total"`
+		Kernel uint64 `json:"kernel"`
+		User   uint64 `json:"user"`
+	}
+	throttling struct {
+		Periods          uint64 `json:"periods,omitempty"`
+		ThrottledPeriods uint64 `json:"throttledPeriods,omitempty"`
+		ThrottledTime    uint64 `json:"throttledTime,omitempty"`
+	}
+	cpuStats struct {
+		Usage      cpuUsage   `json:"usage"`
+		Throttling throttling `json:"throttling"`
+	}
+	memoryEntry struct {
+		Limit   uint64 `json:"limit"`
+		Usage   uint64 `json:"usage,omitempty"`
+		Max     uint64 `json:"max,omitempty"`
+		Failcnt uint64 `json:"failcnt"`
+	}
+	memoryStats struct {
+		Usage memoryEntry       `json:"usage"`
+		Swap  memoryEntry       `json:"swap"`
+		Raw   map[string]uint64 `json:"raw,omitempty"`
+	}
+	pidStats struct {
+		Current uint64 `json:"current,omitempty"`
+		Limit   uint64 `json:"limit,omitempty"`
+	}
+	stats struct {
+		CPU    cpuStats    `json:"cpu"`
+		Memory memoryStats `json:"memory"`
+		Pids   pidStats    `json:"pids"`
+	}
+)
+
+func statsOf(c *oci.Container) (stats, error) {
+	s, err := c.Stats()
+	if err != nil {
+		return stats{}, err
+	}
+	return stats{
+		CPU: cpuStats{cpuUsage{s.CPUUsage, s.CPUSystem, s.CPUUser},
+			throttling{s.Periods, s.ThrottledPer, s.CPUThrottled}},
+		Memory: memoryStats{memoryEntry{s.MemoryLimit, s.MemoryUsage, s.MemoryMax, s.MemoryFails},
+			memoryEntry{Limit: s.SwapLimit, Usage: s.SwapUsage}, s.Memory},
+		Pids: pidStats{s.PIDs, s.PIDLimit},
+	}, nil
+}
+
+func (a *app) events(args []string) (int, error) {
+	fs := newFlags("events")
+	interval := fs.Duration("interval", 5*time.Second, "")
+	once := fs.Bool("stats", false, "")
+	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+		return 1, err
+	}
+	if *interval <= 0 {
+		return 1, errors.New("duration interval must be greater than 0")
+	}
+	c, err := a.load(fs.Arg(0))
+	if err != nil {
+		return 1, err
+	}
+	if st, err := c.Status(); err != nil || st == specs.StateStopped {
+		return 1, errors.Join(err, fmt.Errorf("container with id %s is not running", c.ID))
+	}
+	var mu sync.Mutex
+	emit := func(e event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return json.NewEncoder(a.stdout).Encode(e)
+	}
+	if *once {
+		s, err := statsOf(c)
+		if err != nil {
+			return 1, err
+		}
+		return 0, emit(event{"stats", c.ID, s})
+	}
+	return 0, a.follow(c, *interval, emit)
+}
+
+// follow prints statistics at the interval the caller asked for, and a line for each kill, until the container ends.
+func (a *app) follow(c *oci.Container, interval time.Duration, emit func(event) error) error {
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	if err := c.WatchOOM(ctx, func(uint64) { _ = emit(event{Type: "oom", ID: c.ID}) }); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = oci.WaitGone(ctx, c.Init.PIDFD)
+		close(ended)
+	}()
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ended:
+			return nil
+		case <-t.C:
+			s, err := statsOf(c)
+			if errors.Is(err, os.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if err := emit(event{"stats", c.ID, s}); err != nil {
+				return err
+			}
+		}
+	}
+}
