@@ -74,9 +74,11 @@ func spread(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) []scaling {
 		list[i] = scaling{set, asked(set) + part}
 		added += part
 	}
-	if len(list) > 0 && change != 0 {
-		// What rounding left over goes to the largest.
-		list[0].to = max(0, list[0].to+change-added)
+	// What rounding left over goes to the largest that can take it.
+	for i, left := 0, change-added; i < len(list) && left != 0; i++ {
+		to := max(0, list[i].to+left)
+		left -= to - list[i].to
+		list[i].to = to
 	}
 	return list
 }
