@@ -43,10 +43,7 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 	if err != nil {
 		return nil, built{}, err
 	}
-	cfg, err := s.config(listener, p)
-	if err != nil {
-		return nil, built{}, err
-	}
+	cfg := s.config(listener, p)
 	stores, err := newStorages(s.scheme, s.codecs, s.opts.Store, cfg.StorageObjectCountTracker)
 	if err != nil {
 		return nil, built{}, err

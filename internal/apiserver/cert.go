@@ -2,13 +2,13 @@ package apiserver
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"skiff.dev/skiff/internal/pki"
 )
@@ -17,10 +17,10 @@ import (
 // third of its life is left or the node's address changes.
 type servingCert struct {
 	authority *pki.Authority
-	mu        sync.Mutex
-	request   pki.ServingRequest
-	pair      pki.Pair
-	listeners []dynamiccertificates.Listener
+	current   atomic.Pointer[tls.Certificate]
+
+	mu      sync.Mutex
+	request pki.ServingRequest
 }
 
 func newServingCert(opts Options) (*servingCert, error) {
@@ -53,13 +53,14 @@ func (c *servingCert) issue(req pki.ServingRequest) error {
 	if err != nil {
 		return fmt.Errorf("issuing the API server's certificate: %w", err)
 	}
-	c.mu.Lock()
-	c.request, c.pair = req, pair
-	listeners := c.listeners
-	c.mu.Unlock()
-	for _, l := range listeners {
-		l.Enqueue()
+	cert, err := pair.TLS()
+	if err != nil {
+		return fmt.Errorf("reading the API server's certificate: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.request = req
+	c.current.Store(&cert)
 	return nil
 }
 
@@ -83,19 +84,7 @@ func (c *servingCert) renew(ctx context.Context) error {
 	}
 }
 
-// Name implements dynamiccertificates.CertKeyContentProvider.
-func (c *servingCert) Name() string { return "serving certificate" }
-
-// CurrentCertKeyContent implements dynamiccertificates.CertKeyContentProvider.
-func (c *servingCert) CurrentCertKeyContent() ([]byte, []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.pair.Cert, c.pair.Key
-}
-
-// AddListener implements dynamiccertificates.Notifier.
-func (c *servingCert) AddListener(l dynamiccertificates.Listener) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.listeners = append(c.listeners, l)
+// get is what a TLS server asks for at each handshake.
+func (c *servingCert) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
 }

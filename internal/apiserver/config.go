@@ -9,7 +9,6 @@ import (
 	apimachineryversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	basecompatibility "k8s.io/component-base/compatibility"
 
@@ -27,13 +26,11 @@ const (
 )
 
 // config assembles the configuration of the generic server.
-func (s *Server) config(listener net.Listener, p *policy) (*genericapiserver.Config, error) {
+func (s *Server) config(listener net.Listener, p *policy) *genericapiserver.Config {
 	cfg := genericapiserver.NewConfig(s.codecs)
-	ca, err := dynamiccertificates.NewStaticCAContent("client-ca", s.opts.Authority.CAPEM())
-	if err != nil {
-		return nil, fmt.Errorf("reading the authority's certificate: %w", err)
-	}
-	cfg.SecureServing = &genericapiserver.SecureServingInfo{Listener: listener, Cert: s.cert, ClientCA: ca}
+	cfg.SecureServing = &genericapiserver.SecureServingInfo{Listener: newIdleListener(listener.Addr())}
+	// This hook takes a sample every second for a metric of the busiest one.
+	cfg.DisabledPostStartHooks.Insert("max-in-flight-filter")
 	cfg.Authentication = genericapiserver.AuthenticationInfo{
 		APIAudiences:  authenticator.Audiences{p.url},
 		Authenticator: authn.New(authn.Options{ClientCA: s.opts.Authority.Pool, Tokens: p.tokens}),
@@ -51,7 +48,7 @@ func (s *Server) config(listener net.Listener, p *policy) (*genericapiserver.Con
 	cfg.EnableProfiling = false
 	cfg.ShutdownWatchTerminationGracePeriod = drainTime
 	cfg.OpenAPIConfig, cfg.OpenAPIV3Config = openAPIConfigs(s.scheme)
-	return cfg, nil
+	return cfg
 }
 
 // issuerURL names the issuer of service-account tokens, which is their default

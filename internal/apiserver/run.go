@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -26,32 +27,30 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 	}
 	s.local.open(built)
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 2)
-	go func() { ended <- server.PrepareRun().RunWithContext(ctx) }()
-	go func() {
-		if err := s.cert.renew(ctx); err != nil {
-			ended <- err
-		}
-	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var parts sync.WaitGroup
+	start := func(part func(context.Context) error) {
+		parts.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	start(server.PrepareRun().RunWithContext)
+	start(func(ctx context.Context) error { return serve(ctx, listener, built.outside, s.cert, s.log) })
+	start(s.cert.renew)
 	if err := s.becomeReady(ctx); err != nil {
-		return errors.Join(err, stopped(cancel, ended))
+		cancel(err)
+	} else {
+		ready()
+		start(s.keepSystem)
 	}
-	ready()
-	go s.keepSystem(ctx)
-	select {
-	case err := <-ended:
+	<-ctx.Done()
+	parts.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
-	case <-ctx.Done():
 	}
-	return stopped(cancel, ended)
-}
-
-// stopped ends the server and waits for it.
-func stopped(cancel context.CancelFunc, ended <-chan error) error {
-	cancel()
-	return <-ended
+	return nil
 }
 
 // becomeReady waits until /readyz answers ok, and makes the system's objects.

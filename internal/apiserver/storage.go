@@ -177,6 +177,7 @@ func (s *storages) cached(cfg *storagebackend.ConfigForResource, resourcePrefix 
 		IndexerFuncs:        triggers,
 		Indexers:            indexers,
 		Codec:               cfg.Codec,
+		Clock:               coarseClock{},
 	})
 	if err != nil {
 		destroy()

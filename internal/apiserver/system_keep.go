@@ -49,13 +49,13 @@ func (s *Server) mend() {
 }
 
 // keepSystem mends the system's objects whenever one of them changes.
-func (s *Server) keepSystem(ctx context.Context) {
+func (s *Server) keepSystem(ctx context.Context) error {
 	s.watchSystem(ctx)
 	for {
 		select {
 		case <-s.mending:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 		if err := s.ensureSystem(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("mending the system's objects", "err", err)
@@ -64,7 +64,7 @@ func (s *Server) keepSystem(ctx context.Context) {
 		select {
 		case <-time.After(mendDelay):
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }

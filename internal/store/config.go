@@ -11,9 +11,14 @@ const (
 	// tickMs is raft's clock. With one member nobody misses a heartbeat; each
 	// tick only wakes the process. The first election does not wait for it
 	// (see Store.elect).
-	tickMs = 500
+	tickMs = 1000
 	// electionMs must be at least five ticks.
 	electionMs = 5 * tickMs
+
+	// batchInterval is how long writes may stay in the log alone before they
+	// reach the database file. The log is what makes them last; a longer
+	// interval means fewer wake-ups and fewer, larger writes.
+	batchInterval = time.Second
 
 	// quotaBytes bounds the database file: 8 GiB is the most that etcd's
 	// documentation advises.
@@ -41,6 +46,7 @@ func (s *Store) config() *embed.Config {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.TickMs = tickMs
 	cfg.ElectionMs = electionMs
+	cfg.BackendBatchInterval = batchInterval
 	cfg.QuotaBackendBytes = quotaBytes
 	cfg.SnapshotCount = snapshotEntries
 	cfg.SnapshotCatchUpEntries = catchUpEntries
