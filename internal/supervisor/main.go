@@ -96,6 +96,24 @@ func lockDir(dir string) (*os.File, error) {
 // sealedSelf opens this program as a sealed memfd, from which inits are
 // executed: no container can write to it (CVE-2019-5736).
 func sealedSelf() (*os.File, error) {
+	f, err := openSealed()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// Init is executed from /proc/self/fd/N after its own descriptors were put
+	// at 0, 1, 2...: N must be out of their way.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, exeFD)
+	if err != nil {
+		return nil, fmt.Errorf("moving the descriptor of the own program: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "skiff-oci"), nil
+}
+
+// exeFD is the least number of the own program's descriptor.
+const exeFD = 500
+
+func openSealed() (*os.File, error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return nil, fmt.Errorf("opening the own program: %w", err)
