@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -202,4 +203,27 @@ func RejectTCP() []expr.Any {
 // RejectPort answers with ICMP port unreachable, of the packet's family.
 func RejectPort() []expr.Any {
 	return one(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
+}
+
+// NewConnection lets only the first packet of a connection pass.
+func NewConnection() []expr.Any {
+	bit := binary.NativeEndian.AppendUint32(nil, expr.CtStateBitNEW)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: Reg(0).kernel()},
+		&expr.Bitwise{SourceRegister: Reg(0).kernel(), DestRegister: Reg(0).kernel(), Len: 4, Mask: bit, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: Reg(0).kernel(), Data: make([]byte, 4)},
+	}
+}
+
+// OriginalDport loads the destination port that the connection began with.
+func OriginalDport(r Reg) []expr.Any {
+	// Direction 0 is IP_CT_DIR_ORIGINAL.
+	return one(&expr.Ct{Key: expr.CtKeyPROTODST, Register: r.kernel(), Direction: 0})
+}
+
+// Remember writes an element into a dynamic map, or renews the one with the
+// same key; it is forgotten after ttl.
+func Remember(m Map, key, data Reg, ttl time.Duration) []expr.Any {
+	return one(&expr.Dynset{SrcRegKey: key.kernel(), SrcRegData: data.kernel(), SetName: m.Name,
+		Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: ttl})
 }

@@ -1,0 +1,280 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"strings"
+
+	"skiff.dev/skiff/internal/kernel/nft"
+)
+
+// state is what the kernel has, what it should have, and where the two may
+// differ. Only apply talks to the kernel; it compares nothing but dirty elements.
+type state struct {
+	kernel map[element]string
+	want   map[element]string
+	owner  map[element]string // the service that an element came from
+	losers map[element]map[string]bool
+	dirty  map[element]bool
+
+	rulesets map[string]*ruleset
+	hairpins map[element]int
+	pickers  map[picker]int
+	chains   map[string]bool // picker chains in the kernel
+}
+
+func newState() *state {
+	return &state{
+		kernel: map[element]string{}, want: map[element]string{}, owner: map[element]string{},
+		losers: map[element]map[string]bool{}, dirty: map[element]bool{}, rulesets: map[string]*ruleset{},
+		hairpins: map[element]int{}, pickers: map[picker]int{}, chains: map[string]bool{},
+	}
+}
+
+// set gives a service its new rules (nil: it is gone). It returns services
+// that lost an element to this one before and may have it now.
+func (s *state) set(name string, rs *ruleset) (again []string) {
+	old := s.rulesets[name]
+	if old == nil {
+		old = &ruleset{}
+	}
+	if rs == nil {
+		delete(s.rulesets, name)
+		rs = &ruleset{}
+	} else {
+		s.rulesets[name] = rs
+	}
+	for e := range old.elements {
+		if _, stays := rs.elements[e]; !stays {
+			again = append(again, s.remove(name, e)...)
+		}
+	}
+	for e, data := range rs.elements {
+		s.put(name, e, data, old)
+	}
+	for p := range rs.pickers {
+		if !old.pickers[p] {
+			s.pickers[p]++
+		}
+	}
+	for p := range old.pickers {
+		if !rs.pickers[p] {
+			if s.pickers[p]--; s.pickers[p] == 0 {
+				delete(s.pickers, p)
+			}
+		}
+	}
+	return again
+}
+
+func (s *state) put(name string, e element, data string, old *ruleset) {
+	if e.kind == mapHairpin {
+		if _, had := old.elements[e]; !had {
+			s.hairpins[e]++
+			s.want[e] = ""
+			s.dirty[e] = true
+		}
+		return
+	}
+	if other, taken := s.owner[e]; taken && other != name {
+		// Two services claim one address: who came first keeps it, except
+		// that the node's own services always win.
+		if !strings.HasPrefix(name, localPrefix) {
+			s.lose(e, name)
+			return
+		}
+		s.lose(e, other)
+	}
+	s.owner[e] = name
+	if s.want[e] != data || s.kernel[e] != data {
+		s.want[e] = data
+		s.dirty[e] = true
+	}
+}
+
+func (s *state) lose(e element, name string) {
+	if s.losers[e] == nil {
+		s.losers[e] = map[string]bool{}
+	}
+	s.losers[e][name] = true
+}
+
+func (s *state) remove(name string, e element) (again []string) {
+	if e.kind == mapHairpin {
+		if s.hairpins[e]--; s.hairpins[e] == 0 {
+			delete(s.hairpins, e)
+			delete(s.want, e)
+			s.dirty[e] = true
+		}
+		return nil
+	}
+	delete(s.losers[e], name)
+	if s.owner[e] != name {
+		return nil
+	}
+	delete(s.owner, e)
+	delete(s.want, e)
+	s.dirty[e] = true
+	for loser := range s.losers[e] {
+		again = append(again, loser)
+	}
+	delete(s.losers, e)
+	return again
+}
+
+// apply makes the kernel as it should be, in one transaction. With all set it
+// also writes every chain and map anew.
+func (s *state) apply(c *nft.Conn, d Deps, all bool) (changed int, err error) {
+	b := c.Batch()
+	if all {
+		for _, m := range allMaps() {
+			b.AddMap(m)
+		}
+	}
+	for p := range s.pickers {
+		if name := p.chain(); all || !s.chains[name] {
+			b.SetChain(nft.Chain{Name: name, Rules: p.rules()})
+		}
+	}
+	if all {
+		for _, ch := range staticChains(d) {
+			b.SetChain(ch)
+		}
+	}
+	changed = s.addElements(b)
+	wanted := map[string]bool{}
+	for p := range s.pickers {
+		wanted[p.chain()] = true
+	}
+	for name := range s.chains {
+		if !wanted[name] {
+			b.DeleteChain(name)
+		}
+	}
+	if b.Empty() {
+		return 0, nil
+	}
+	if err := b.Commit(); err != nil {
+		return 0, err
+	}
+	s.committed(wanted)
+	return changed, nil
+}
+
+// addElements puts the difference of the dirty elements into the batch.
+func (s *state) addElements(b *nft.Batch) int {
+	type mapKey struct {
+		kind string
+		v6   bool
+	}
+	dels, adds := map[mapKey][]nft.Element{}, map[mapKey][]nft.Element{}
+	changed := 0
+	for e := range s.dirty {
+		has, in := s.kernel[e]
+		want, wanted := s.want[e]
+		k := mapKey{e.kind, e.v6}
+		if in && wanted && has == want {
+			continue
+		}
+		if in {
+			dels[k] = append(dels[k], nft.Element{Key: e.key, Data: has})
+			changed++
+		}
+		if wanted {
+			adds[k] = append(adds[k], nft.Element{Key: e.key, Data: want})
+			changed++
+		}
+	}
+	for _, f := range families() {
+		for _, kind := range kinds() {
+			k := mapKey{kind, f.v6}
+			m := f.mapOf(kind)
+			b.DeleteElements(m, dels[k])
+			b.AddElements(m, adds[k])
+		}
+	}
+	return changed
+}
+
+func (s *state) committed(chains map[string]bool) {
+	for e := range s.dirty {
+		if want, ok := s.want[e]; ok {
+			s.kernel[e] = want
+		} else {
+			delete(s.kernel, e)
+		}
+	}
+	s.dirty = map[element]bool{}
+	s.chains = chains
+}
+
+// load reads what the kernel has, from a former process or after an error.
+func (s *state) load(c *nft.Conn) error {
+	s.kernel, s.chains = map[element]string{}, map[string]bool{}
+	current, err := c.Read(allMaps())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, ch := range current.Chains {
+		if isPicker(ch.Name) {
+			s.chains[ch.Name] = true
+		}
+	}
+	for _, f := range families() {
+		for _, kind := range kinds() {
+			if kind == mapAffinity {
+				continue // the packets' own
+			}
+			for _, e := range current.Elements[f.mapOf(kind).Name] {
+				s.kernel[element{kind, f.v6, e.Key}] = e.Data
+			}
+		}
+	}
+	for e := range s.kernel {
+		s.dirty[e] = true
+	}
+	for e := range s.want {
+		s.dirty[e] = true
+	}
+	return nil
+}
+
+// slots reads the order of the endpoints out of what the kernel has.
+func (s *state) slots() slots {
+	found := slots{}
+	for e, data := range s.kernel {
+		if e.kind != mapEndpoints || len(e.key) < 12 {
+			continue
+		}
+		id := binary.BigEndian.Uint64([]byte(e.key[:8]))
+		index := int(binary.NativeEndian.Uint32([]byte(e.key[8:12])))
+		for len(found[id]) <= index && index < maxSlots {
+			found[id] = append(found[id], netip.AddrPort{})
+		}
+		if index < maxSlots {
+			found[id][index] = endpointOf(data)
+		}
+	}
+	return found
+}
+
+// maxSlots bounds what an index read from the kernel may make us allocate.
+const maxSlots = 1 << 16
+
+// endpointOf is the reverse of nft.Key's Addr and Port.
+func endpointOf(data string) netip.AddrPort {
+	if len(data) < 8 {
+		return netip.AddrPort{}
+	}
+	size := 4
+	if len(data) >= 20 {
+		size = 16
+	}
+	a, _ := netip.AddrFromSlice([]byte(data[:size]))
+	return netip.AddrPortFrom(a, uint16(data[size])<<8|uint16(data[size+1]))
+}
