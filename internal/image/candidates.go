@@ -37,7 +37,7 @@ func (s *Store) candidates(a archive, want ocispec.Platform) ([]*candidate, erro
 	case docker != nil:
 		return s.fromDocker(a, docker, want)
 	}
-	return nil, fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI image layout); it is no image, or the end is missing", ErrInvalidArchive)
+	return nil, fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI image layout); it is no image, or the end is missing: save it again", ErrInvalidArchive)
 }
 
 // dockerImage is one element of a docker-archive's manifest.json.

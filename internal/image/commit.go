@@ -93,6 +93,9 @@ func (s *Store) commitOne(c *candidate) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.inherit(c.spec.RootFS.DiffIDs); err != nil {
+		return nil, err
+	}
 	img := s.images[string(id)]
 	if img == nil {
 		img = &Image{ID: string(id), Manifest: string(m)}

@@ -144,7 +144,7 @@ func (s *Store) importLayer(ctx context.Context, st *stage, a archive, w layerWa
 		return nil, nil
 	case src.staged != nil:
 		if err := src.staged.check(w); err != nil {
-			return nil, fmt.Errorf("layer %s: %w; the archive is damaged, save it again", w.name, err)
+			return nil, damaged(fmt.Errorf("layer %s: %w", w.name, err))
 		}
 		return src.staged, nil
 	}
@@ -153,7 +153,16 @@ func (s *Store) importLayer(ctx context.Context, st *stage, a archive, w layerWa
 		return nil, fmt.Errorf("opening layer %s: %w", w.name, err)
 	}
 	defer r.Close()
-	return st.unpack(ctx, r, w, ev.progress("unpacking", w.name, w.blobSize))
+	sl, err := st.unpack(ctx, r, w, ev.progress("unpacking", w.name, w.blobSize))
+	return sl, damaged(err)
+}
+
+// damaged adds the way out to a digest mismatch.
+func damaged(err error) error {
+	if errors.Is(err, ErrDigest) {
+		return fmt.Errorf("%w; the archive is damaged, save it again", err)
+	}
+	return err
 }
 
 // holdBlob finds a layer by the digest of a compressed stream.

@@ -154,7 +154,7 @@ func (s *Store) layerError(ctx context.Context, src *source, err error) error {
 	case errors.Is(err, unpack.ErrLimit):
 		return fmt.Errorf("%w: %w", ErrLimit, err)
 	case errors.Is(err, unpack.ErrUnsafe), errors.Is(err, unpack.ErrTar), isMarked(err):
-		return fmt.Errorf("%w: %w", ErrInvalidArchive, err)
+		return fmt.Errorf("%w: %w; the image is broken: build, save or push it again", ErrInvalidArchive, err)
 	}
 	return s.wrapDisk(err)
 }
