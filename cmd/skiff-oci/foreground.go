@@ -11,6 +11,13 @@ import (
 	"skiff.dev/skiff/internal/oci"
 )
 
+// passedOn are the signals that a user or an init system sends to a program. Not among them: what the kernel sends
+// for faults, and Go's own.
+var passedOn = [...]unix.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT,
+	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGPWR, unix.SIGIO,
+}
+
 // catchSignals starts to collect every signal that can be passed on. It comes before the container is made, so that
 // none is lost.
 func catchSignals(detach bool) chan os.Signal {
@@ -18,8 +25,9 @@ func catchSignals(detach bool) chan os.Signal {
 		return nil
 	}
 	ch := make(chan os.Signal, 64)
-	signal.Notify(ch)
-	signal.Reset(unix.SIGURG) // Go's own, for preemption
+	for _, s := range passedOn {
+		signal.Notify(ch, s)
+	}
 	return ch
 }
 

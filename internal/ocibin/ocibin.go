@@ -1,40 +1,97 @@
-// Package ocibin carries the small program skiff-oci inside of skiff.
-//
-// `make build` compiles it and puts it, compressed, into the directory bin
-// beside this file; without it (as in `go build ./...` of a clean clone) Open
-// says what to do.
+// Package ocibin carries the program skiff-oci inside skiff. `make build` compiles skiff-oci first and puts it,
+// compressed, into bin/, from where it is embedded; a plain `go build ./...` embeds the directory without it.
 package ocibin
 
 import (
-	"bytes"
 	"compress/gzip"
 	"embed"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 
-	"skiff.dev/skiff/internal/oci"
+	"golang.org/x/sys/unix"
 )
 
-// ErrAbsent: this binary was built without the program.
-var ErrAbsent = errors.New("this binary was built without skiff-oci; use `make build`")
-
+// The directory always holds a README, so that a clean clone builds.
+//
 //go:embed bin
 var files embed.FS
 
-// Open returns the program as a sealed memfd: nothing, no container either, can
-// ever write to it. The caller closes it.
+// ErrAbsent says that this skiff was built without its second half.
+var ErrAbsent = errors.New("skiff-oci is not embedded in this binary: run \"make build\" (or name one in SKIFF_OCI)")
+
+// EnvOverride names a file to take in place of the embedded program, for tests and development.
+const EnvOverride = "SKIFF_OCI"
+
+const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+
+// Open returns the program in a sealed memfd: it can be executed through /proc/self/fd/N and can never be changed, not
+// even by a container that gets hold of it (CVE-2019-5736). The caller closes it.
 func Open() (*os.File, error) {
-	packed, err := files.ReadFile("bin/skiff-oci.gz")
-	if errors.Is(err, os.ErrNotExist) {
+	r, err := source()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	fd, err := unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if err == unix.EINVAL { // MFD_EXEC is of Linux 6.3
+		fd, err = unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("unpacking skiff-oci: memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "skiff-oci")
+	if _, err := io.Copy(f, r); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("unpacking skiff-oci: %w", err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("sealing skiff-oci: fcntl F_ADD_SEALS: %w", err)
+	}
+	return f, nil
+}
+
+// Install writes the program to path, atomically.
+func Install(path string) error {
+	r, err := source()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return fmt.Errorf("installing skiff-oci: %w", err)
+	}
+	_, err = io.Copy(f, r)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("installing skiff-oci: %w", err)
+	}
+	return nil
+}
+
+func source() (io.ReadCloser, error) {
+	if path := os.Getenv(EnvOverride); path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", EnvOverride, err)
+		}
+		return f, nil
+	}
+	f, err := files.Open("bin/skiff-oci.gz")
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrAbsent
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the carried skiff-oci: %w", err)
+		return nil, err
 	}
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking the carried skiff-oci: %w", err)
-	}
-	return oci.Seal("skiff-oci", reader)
+	return gzip.NewReader(f)
 }
