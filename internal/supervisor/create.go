@@ -128,7 +128,7 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 	o := oci.CreateOptions{
 		ID: m.ID, StateDir: s.ociDir, Bundle: m.Bundle, Spec: spec, RawSpec: bytes.Clone(m.Spec),
 		Stdio: files, Join: join, Exe: s.exe,
-		Warn: func(text string) { s.log.Warn("container runtime warns", "container", m.ID, "text", text) },
+		Warn: s.warn,
 	}
 	if m.Rootfs != nil {
 		o.Rootfs = &oci.Overlay{Lower: m.Rootfs.Lower, Upper: m.Rootfs.Upper, Work: m.Rootfs.Work, ReadOnly: m.Rootfs.ReadOnly}

@@ -67,7 +67,7 @@ func (s *server) exec(e *entry, c *call) (*oci.Process, error) {
 	}
 	o := oci.ExecOptions{
 		Spec: req.Process, Exe: s.exe,
-		Warn: func(text string) { s.log.Warn("container runtime warns", "container", e.rec.ID, "text", text) },
+		Warn: s.warn,
 	}
 	next := 0
 	for i, given := range c.req.Stdio {

@@ -46,12 +46,13 @@ type server struct {
 	seq     uint64
 	sub     *subscriber
 	execs   map[*execution]struct{}
+	warned  map[string]struct{}
 }
 
 func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 	s := &server{
 		log: log, socket: socket, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
-		started: time.Now(), entries: map[string]*entry{}, execs: map[*execution]struct{}{},
+		started: time.Now(), entries: map[string]*entry{}, execs: map[*execution]struct{}{}, warned: map[string]struct{}{},
 		slots: make(chan struct{}, maxConns), done: make(chan struct{}),
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -232,6 +233,29 @@ func (s *server) reply(c *conn, r response, files ...*os.File) bool {
 }
 
 func (s *server) fail(c *conn, err error) { s.reply(c, response{Error: toWire(err)}) }
+
+// maxWarnings bounds the kinds of warning that are remembered.
+const maxWarnings = 256
+
+// warn passes on the runtime's warnings, each kind once: what a machine does
+// not allow, it does not allow every container.
+func (s *server) warn(text string) {
+	kind := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+	s.mu.Lock()
+	_, known := s.warned[kind]
+	if !known && len(s.warned) < maxWarnings {
+		s.warned[kind] = struct{}{}
+	}
+	s.mu.Unlock()
+	if !known {
+		s.log.Warn("container runtime warns; it will not say so again", "text", text)
+	}
+}
 
 // find returns a container that is wholly there.
 func (s *server) find(id string) (*entry, error) {

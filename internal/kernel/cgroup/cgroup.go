@@ -257,6 +257,12 @@ func (m *Manager) inherit(dir string) error {
 	}
 	for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
 		v, err := read(filepath.Dir(dir), f)
+		if err == nil && v == "" {
+			// Someone else has just made the parent and not filled it yet.
+			if err = m.inherit(filepath.Dir(dir)); err == nil {
+				v, err = read(filepath.Dir(dir), f)
+			}
+		}
 		if err != nil {
 			return err
 		}
