@@ -1,7 +1,8 @@
 # The verbs of this repository; `make help` lists them.
 SHELL := /bin/sh
 export CGO_ENABLED = 0
-GOFLAGS_BUILD = -trimpath -ldflags "-s -w"
+# -trimpath only for releases: it makes every library be compiled a second time.
+GOFLAGS_BUILD = -ldflags "-s -w"
 OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
@@ -67,5 +68,5 @@ clean: ## remove what make built
 	rm -rf bin internal/ocibin/bin/skiff-oci.gz internal/helloimage/image/hello.gz
 
 release: build ## bin/skiff for amd64 and arm64 with checksums
-	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o bin/skiff-arm64 ./cmd/skiff
+	GOARCH=arm64 go build -trimpath $(GOFLAGS_BUILD) -o bin/skiff-arm64 ./cmd/skiff
 	cd bin && sha256sum skiff skiff-arm64 skiff-oci > SHA256SUMS

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"skiff.dev/skiff/internal/control"
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/image/imageapi"
+)
+
+func imageVerb(c *command) *cobra.Command {
+	cmd := &cobra.Command{Use: "image", Short: "Import, pull, list and remove images"}
+	cmd.AddCommand(imageImport(c), imagePull(c), imageList(c), imageRemove(c))
+	return cmd
+}
+
+// images is a client of the daemon's images.
+func (c *command) images(cmd *cobra.Command) (*imageapi.Client, error) {
+	cfg, _, err := c.load(nil)
+	if err != nil {
+		return nil, err
+	}
+	// One cheap question first, so that a skiff that does not run is named as such.
+	if err := control.NewClient(cfg.ControlSocket()).Get(cmd.Context(), "/ping", nil, nil); err != nil {
+		return nil, err
+	}
+	return imageapi.NewClient(cfg.ControlSocket()), nil
+}
+
+func imageImport(c *command) *cobra.Command {
+	var opts imageapi.ImportOptions
+	cmd := &cobra.Command{
+		Use:   "import FILE|DIR|-",
+		Short: "Import a docker-archive or an OCI layout from a file, a directory or stdin",
+		Args:  exactly(1, "one file or directory, or - for stdin"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.images(cmd)
+			if err != nil {
+				return err
+			}
+			imported, err := client.Import(cmd.Context(), args[0], c.In, opts)
+			if err != nil {
+				return err
+			}
+			for _, i := range imported {
+				c.printImage(i)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&opts.Names, "as", nil, "name to give to the image instead of those in the archive")
+	cmd.Flags().StringVar(&opts.Platform, "platform", "", "platform to take out of the archive, such as linux/arm64")
+	return cmd
+}
+
+// printImage prints the names of an image, or its id where it has none.
+func (c *command) printImage(i image.Image) {
+	names := i.Tags
+	if len(names) == 0 {
+		names = i.Digests
+	}
+	if len(names) == 0 {
+		names = []string{i.ID}
+	}
+	for _, name := range names {
+		fmt.Fprintln(c.Out, name)
+	}
+}
+
+func imagePull(c *command) *cobra.Command {
+	var opts image.PullOptions
+	var user, passwordFile, platform string
+	cmd := &cobra.Command{
+		Use:   "pull REF",
+		Short: "Pull an image from its registry",
+		Args:  exactly(1, "one image reference"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := credentials(&opts, user, passwordFile, c.In); err != nil {
+				return err
+			}
+			client, err := c.images(cmd)
+			if err != nil {
+				return err
+			}
+			if file, ok := c.Err.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+				opts.Progress = c.showPull()
+			}
+			pulled, err := client.Pull(cmd.Context(), args[0], platform, opts)
+			if err != nil {
+				return err
+			}
+			c.printImage(pulled)
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&user, "username", "", "user name at the registry")
+	flags.StringVar(&passwordFile, "password-file", "", "file that holds the password, - for stdin")
+	flags.BoolVar(&opts.PlainHTTP, "plain-http", false, "speak HTTP without TLS to the registry")
+	flags.BoolVar(&opts.InsecureSkipVerify, "insecure-skip-verify", false, "accept any TLS certificate")
+	flags.StringVar(&platform, "platform", "", "platform to take out of an index, such as linux/arm64")
+	return cmd
+}
+
+// credentials reads the password from its file: on the command line every user
+// of the machine could see it.
+func credentials(opts *image.PullOptions, user, passwordFile string, stdin io.Reader) error {
+	switch {
+	case user == "" && passwordFile == "":
+		return nil
+	case user == "" || passwordFile == "":
+		return usageError{errors.New("--username and --password-file go together")}
+	}
+	var data []byte
+	var err error
+	if passwordFile == "-" {
+		data, err = io.ReadAll(io.LimitReader(stdin, 64<<10))
+	} else {
+		data, err = os.ReadFile(passwordFile)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the password: %w", err)
+	}
+	opts.Auth = image.Auth{Username: user, Password: strings.TrimRight(string(data), "\r\n")}
+	return nil
+}
+
+// showPull writes progress over one line of a terminal.
+func (c *command) showPull() func(image.Event) {
+	return func(e image.Event) {
+		switch {
+		case e.Action == "downloading" && e.Total > 0:
+			fmt.Fprintf(c.Err, "\r%s %s of %s\x1b[K", shorten(e.Digest), size(uint64(e.Done)), size(uint64(e.Total)))
+		case e.Action == "image":
+			fmt.Fprint(c.Err, "\r\x1b[K")
+		}
+	}
+}
+
+func shorten(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(12, len(hex))]
+}
+
+func imageList(c *command) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List the images", Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.images(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := client.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(output, list, func(w io.Writer) {
+				fmt.Fprintln(w, "IMAGE\tID\tSIZE\tAGE")
+				for _, i := range list {
+					showImage(w, i)
+				}
+			})
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func showImage(w io.Writer, i image.Image) {
+	names := i.Tags
+	if len(names) == 0 {
+		names = []string{"<none>"}
+	}
+	age := "-"
+	if !i.Created.IsZero() {
+		age = time.Since(i.Created).Round(time.Minute).String()
+	}
+	for _, name := range names {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, shorten(i.ID), size(uint64(i.Size)), age)
+	}
+}
+
+func imageRemove(c *command) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm REF|ID", Aliases: []string{"remove"}, Short: "Remove a name of an image, and the image with its last name",
+		Args: exactly(1, "one image reference or id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.images(cmd)
+			if err != nil {
+				return err
+			}
+			return client.Remove(cmd.Context(), args[0])
+		},
+	}
+}

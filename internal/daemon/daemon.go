@@ -1,0 +1,109 @@
+// Package daemon is the composition root: it makes every organ of one skiff,
+// lists them in start order (server.go, node.go), and runs them as one group.
+// Nothing else in the program knows all organs.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"skiff.dev/skiff/internal/config"
+	"skiff.dev/skiff/internal/lifecycle"
+	"skiff.dev/skiff/internal/telemetry"
+)
+
+// Options is what Run needs.
+type Options struct {
+	Config config.Config
+	// Given names the options that somebody set; what was left at its default
+	// may be chosen anew where the default is taken on this machine.
+	Given map[string]bool
+	// Report hears of progress; it must not block.
+	Report func(Progress)
+	// Log is where the log goes.
+	Log io.Writer
+}
+
+// Progress is one step of the start.
+type Progress struct {
+	Stage string `json:"stage,omitempty"`
+	// Took is from the stage's start to its readiness, At since the daemon's start.
+	Took time.Duration `json:"took,omitempty"`
+	At   time.Duration `json:"at,omitempty"`
+	// Ready is set once, when the node is Ready.
+	Ready      bool   `json:"ready,omitempty"`
+	Node       string `json:"node,omitempty"`
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	Warning    string `json:"warning,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// daemon is a running skiff.
+type daemon struct {
+	cfg     config.Config
+	log     *slog.Logger
+	began   time.Time
+	report  func(Progress)
+	group   lifecycle.Group
+	organs  organs
+	isReady atomic.Bool
+	// stopPods says that the pods are to be stopped with the daemon.
+	stopPods atomic.Bool
+	// end stops the daemon.
+	end context.CancelFunc
+}
+
+// Run runs a skiff until ctx ends or a component fails. Containers go on when
+// it returns, unless `skiff down` asked for their stop.
+func Run(ctx context.Context, opts Options) error {
+	log := telemetry.Setup(opts.Log, opts.Config.LogLevel, opts.Config.LogFormat)
+	d := &daemon{cfg: opts.Config, log: log, began: time.Now(), report: opts.Report}
+	// The caller's directory may be unmounted or removed while the daemon runs.
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("leaving the working directory: %w", err)
+	}
+	if err := preflight(); err != nil {
+		return err
+	}
+	unlock, err := lock(&d.cfg)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := settle(&d.cfg, opts.Given); err != nil {
+		return err
+	}
+	ctx, d.end = context.WithCancel(ctx)
+	defer d.end()
+	if err := d.build(ctx); err != nil {
+		return err
+	}
+	d.group.OnReady = func(s lifecycle.Stage) {
+		d.organs.stages.ready(s)
+		d.report(Progress{Stage: s.Name, Took: s.Ready - s.Start, At: s.Ready})
+	}
+	err = d.group.Run(ctx, func([]lifecycle.Stage) {
+		d.isReady.Store(true)
+		d.report(Progress{Ready: true, At: time.Since(d.began), Node: d.cfg.NodeName, Kubeconfig: d.cfg.Kubeconfig})
+	})
+	return errors.Join(err, d.organs.close())
+}
+
+// build makes the organs and lists their components.
+func (d *daemon) build(ctx context.Context) error {
+	if err := d.makeServer(ctx); err != nil {
+		return err
+	}
+	if err := d.makeNode(); err != nil {
+		return err
+	}
+	d.group.Components = append(d.serverComponents(), d.nodeComponents()...)
+	d.organs.stages = newStages(d.group.Components)
+	return nil
+}

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+
+	"skiff.dev/skiff/internal/container"
+	"skiff.dev/skiff/internal/dns"
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/kubelet"
+	"skiff.dev/skiff/internal/lifecycle"
+	"skiff.dev/skiff/internal/ocibin"
+	"skiff.dev/skiff/internal/podnet"
+	"skiff.dev/skiff/internal/proxy"
+	"skiff.dev/skiff/internal/supervisor"
+	"skiff.dev/skiff/internal/version"
+)
+
+// nodeComponents lists the node in start order.
+func (d *daemon) nodeComponents() []lifecycle.Component {
+	o := &d.organs
+	return []lifecycle.Component{
+		{Name: "network", Run: d.runNetwork},
+		{Name: "images", Run: d.runImages},
+		o.containers.Component(),
+		// Stops the pods when `skiff down` asked for it: after the node agent
+		// has let go of them, before the container layer ends.
+		{Name: "pods", Needs: []string{"container"}, Run: d.runPods, StopTimeout: d.cfg.StopTimeout},
+		needing(o.proxy.Component(), "network", "informers"),
+		needing(o.dns.Component(), "network", "informers"),
+		o.kubelet.Component(),
+		{Name: "control", Run: d.serveControl},
+	}
+}
+
+// needing adds needs to a component.
+func needing(c lifecycle.Component, needs ...string) lifecycle.Component {
+	c.Needs = append(append([]string(nil), c.Needs...), needs...)
+	return c
+}
+
+// makeNode makes the organs of the node. Nothing runs yet.
+func (d *daemon) makeNode() error {
+	o := &d.organs
+	var err error
+	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Logger: d.log}); err != nil {
+		return err
+	}
+	o.network, err = podnet.New(podnet.Options{
+		Name: d.cfg.Name, Bridge: d.cfg.BridgeName(), LinkPrefix: d.cfg.LinkPrefix(), Table: d.cfg.TableName(),
+		PodCIDR: d.podCIDR(), ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR,
+		NodeIP: d.cfg.NodeIP, StateDir: d.cfg.NetworkDir(), Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	o.containers, err = container.New(container.Deps{
+		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
+		Supervisor: supervisor.Options{
+			Socket: d.cfg.SupervisorSocket(), Dir: filepath.Join(d.cfg.DataDir, "supervisor"), Exe: ocibin.Open,
+		},
+		Images: o.images, Network: podNetwork{o.network}, Version: version.Skiff, Needs: []string{"network"}, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.makeServices()
+	return d.makeKubelet()
+}
+
+// nodeShare is the mask of a node's share of the pods' range: 1,022 addresses,
+// so that pods which replace others never wait for an address, and 64 nodes in
+// a /16.
+const nodeShare = 22
+
+// podCIDR is this node's share of the pods' range: the first one, or the whole
+// range where it is no larger.
+func (d *daemon) podCIDR() netip.Prefix {
+	if d.cfg.ClusterCIDR.Bits() >= nodeShare {
+		return d.cfg.ClusterCIDR
+	}
+	return netip.PrefixFrom(d.cfg.ClusterCIDR.Addr(), nodeShare)
+}
+
+func (d *daemon) makeServices() {
+	o := &d.organs
+	gateway := d.podCIDR().Addr().Next()
+	o.dns = dns.New(dns.Deps{
+		Informers: o.informers, Domain: d.cfg.ClusterDomain, Listen: gateway, ClusterIP: d.cfg.ClusterDNS,
+		ServiceCIDR: d.cfg.ServiceCIDR, ClusterCIDR: d.cfg.ClusterCIDR, Log: d.log,
+	})
+	o.proxy = proxy.New(proxy.Deps{
+		Informers: o.informers, NodeName: d.cfg.NodeName, NodeIP: d.cfg.NodeIP,
+		Table: d.cfg.TableName(), Bridge: d.cfg.BridgeName(),
+		ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR, Log: d.log,
+	})
+}
+
+func (d *daemon) makeKubelet() error {
+	o := &d.organs
+	client, err := d.clientOf("system:node:"+d.cfg.NodeName, "system:nodes")
+	if err != nil {
+		return err
+	}
+	api := d.cfg.ServiceCIDR.Addr().Next()
+	o.kubelet, err = kubelet.New(kubelet.Deps{
+		Client: client, Informers: o.informers,
+		Runtime: o.containers, Images: o.containers, Events: o.containers.Events, Streaming: o.containers.Streaming(),
+		NodeName: d.cfg.NodeName, NodeIPs: []netip.Addr{d.cfg.NodeIP}, PodCIDR: d.podCIDR(), Port: d.cfg.KubeletPort, MaxPods: d.cfg.MaxPods,
+		Version:    version.Skiff,
+		NodeLabels: map[string]string{"node-role.kubernetes.io/control-plane": ""},
+		DataDir:    d.cfg.KubeletDir(), LogDir: d.cfg.LogDir,
+		StaticPodDir: filepath.Join(filepath.Dir(d.cfg.Kubeconfig), "static-pods"),
+		CgroupParent: d.cfg.CgroupParent(),
+		ClusterDNS:   d.cfg.ClusterDNS, ClusterDomain: d.cfg.ClusterDomain,
+		APIServer: netip.AddrPortFrom(api, 443),
+		TLS:       d.nodeTLS(),
+		Needs:     []string{"informers", "pods", "images", "proxy", "dns"},
+		Log:       d.log,
+	})
+	return err
+}
+
+func (d *daemon) runNetwork(ctx context.Context, ready func()) error {
+	if err := d.organs.network.Start(ctx); err != nil {
+		return err
+	}
+	for _, w := range d.organs.network.Warnings() {
+		d.report(Progress{Warning: w})
+	}
+	ready()
+	<-ctx.Done()
+	return nil
+}

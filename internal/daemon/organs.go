@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"errors"
+	"sync"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+
+	"skiff.dev/skiff/internal/apiserver"
+	"skiff.dev/skiff/internal/container"
+	"skiff.dev/skiff/internal/control"
+	"skiff.dev/skiff/internal/controllers"
+	"skiff.dev/skiff/internal/dns"
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/kubelet"
+	"skiff.dev/skiff/internal/lifecycle"
+	"skiff.dev/skiff/internal/pki"
+	"skiff.dev/skiff/internal/podnet"
+	"skiff.dev/skiff/internal/proxy"
+	"skiff.dev/skiff/internal/scheduler"
+	"skiff.dev/skiff/internal/store"
+)
+
+// organs are all parts of one skiff.
+type organs struct {
+	authority   *pki.Authority
+	store       *store.Store
+	api         *apiserver.Server
+	client      kubernetes.Interface
+	informers   informers.SharedInformerFactory
+	controllers *controllers.Set
+	scheduler   *scheduler.Scheduler
+
+	images     *image.Store
+	network    *podnet.Network
+	containers *container.Service
+	kubelet    *kubelet.Kubelet
+	proxy      *proxy.Proxy
+	dns        *dns.Server
+
+	stages *stages
+}
+
+// close releases what has no component of its own.
+func (o *organs) close() error {
+	var errs []error
+	if o.images != nil {
+		errs = append(errs, o.images.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stages remembers when each component started and was ready.
+type stages struct {
+	mu   sync.Mutex
+	list []control.Stage
+}
+
+func newStages(components []lifecycle.Component) *stages {
+	s := &stages{}
+	for _, c := range components {
+		s.list = append(s.list, control.Stage{Name: c.Name, Needs: c.Needs, Started: -1, Ready: -1})
+	}
+	return s
+}
+
+func (s *stages) ready(stage lifecycle.Stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.list {
+		if s.list[i].Name == stage.Name {
+			s.list[i].Started = float64(stage.Start.Microseconds()) / 1000
+			s.list[i].Ready = float64(stage.Ready.Microseconds()) / 1000
+		}
+	}
+}
+
+func (s *stages) snapshot() []control.Stage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]control.Stage(nil), s.list...)
+}

@@ -1,0 +1,54 @@
+// Package scripts runs the whole binary, one script per verb (testdata/*.txtar),
+// against one cluster that all scripts share.
+package scripts
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"skiff.dev/skiff/test/e2e/cluster"
+	"skiff.dev/skiff/test/testimage"
+)
+
+func TestScripts(t *testing.T) {
+	c := cluster.Start(t)
+	bin := filepath.Dir(cluster.Binary(t))
+	links := t.TempDir()
+	if err := os.Symlink(filepath.Join(bin, "skiff"), filepath.Join(links, "kubectl")); err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(c.Dir, "busybox.tar")
+	writeArchive(t, archive)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", links+string(os.PathListSeparator)+bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("SKIFF_NAME", c.Name)
+			env.Setenv("SKIFF_DATA_DIR", c.Dir+"/data")
+			env.Setenv("SKIFF_RUN_DIR", c.Dir+"/run")
+			env.Setenv("SKIFF_KUBECONFIG", c.Dir+"/kubeconfig.yaml")
+			env.Setenv("ARCHIVE", archive)
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+	})
+}
+
+func writeArchive(t *testing.T, path string) {
+	t.Helper()
+	image, err := testimage.Busybox("scripts/busybox:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := image.WriteDockerArchive(file); err != nil {
+		t.Fatal(err)
+	}
+}
