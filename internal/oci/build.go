@@ -53,7 +53,8 @@ func (cr *creation) makePlan(context.Context) error {
 			return err
 		}
 	}
-	p.process.console = true
+	p.process.console, p.process.umask, p.process.personality, p.process.ioprio = true, -1, -1, -1
+	p.process.newKeyring, p.process.keyring = !cr.o.NoNewKeyring, "_ses."+cr.o.ID
 	if s.Process == nil {
 		return nil // `start` will say that there is nothing to run
 	}
@@ -116,6 +117,9 @@ func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) error {
 	case unix.CLONE_NEWTIME:
 		cr.sp.timeNS = f
 	case unix.CLONE_NEWUSER:
+		if namespace.Same(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), "/proc/self/ns/user") {
+			return nil
+		}
 		cr.sp.userNS = f
 	default:
 		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})

@@ -31,7 +31,9 @@ func planProcess(p *processPlan, sp *specs.Process, s *specs.Spec, warn func(str
 		p.rows, p.cols = uint32(sp.ConsoleSize.Height), uint32(sp.ConsoleSize.Width)
 	}
 	p.noNewPrivs = sp.NoNewPrivileges
-	p.personality, p.ioprio = -1, -1
+	if err := planAttributes(p, sp, s); err != nil {
+		return err
+	}
 	planCaps(p, sp.Capabilities, warn)
 	if sp.OOMScoreAdj != nil {
 		p.oomAdj, p.hasOOM = *sp.OOMScoreAdj, true

@@ -54,6 +54,9 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 		}
 		defer sp.exe.Close()
 	}
+	if err := execAffinity(&pl.process, o.Spec.ExecCPUAffinity); err != nil {
+		return nil, err
+	}
 	c.joinAll(sp, &pl, &files)
 	w, theirs, err := newWire()
 	if err != nil {
@@ -137,7 +140,13 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 		return err
 	}
 	// After "ready" comes the end of the socket, or the reason why execve failed.
-	kind, body, _, err := w.receive()
+	kind, body, file, err := w.receive()
+	if err == nil && kind == msgListener {
+		if err := c.sendListener(file, ch.pid, specs.StateRunning); err != nil {
+			return err
+		}
+		kind, body, _, err = w.receive()
+	}
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
@@ -147,6 +156,21 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 		return errors.New(string(body))
 	}
 	return fmt.Errorf("message %q in place of the end", kind)
+}
+
+// execAffinity takes the final set; the initial one only matters while init starts.
+func execAffinity(p *processPlan, a *specs.CPUAffinity) (err error) {
+	if a == nil || a.Final == "" && a.Initial == "" {
+		return nil
+	}
+	list := a.Final
+	if list == "" {
+		list = a.Initial
+	}
+	if p.affinity, err = cpuSet(list); err != nil {
+		return fmt.Errorf("process.execCPUAffinity: %w", err)
+	}
+	return nil
 }
 
 // addExec puts a process beside init. On v2 a container that made cgroups of its own (systemd, a nested runtime) has no

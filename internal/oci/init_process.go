@@ -61,7 +61,7 @@ func (s *initState) prepareProcess() error {
 		unix.Umask(p.umask)
 	}
 	s.ownStdio()
-	return nil
+	return s.applyAttributes()
 }
 
 func (s *initState) setRlimit(r rlimit) error {
@@ -180,6 +180,9 @@ func (s *initState) setIDs() error {
 // enterCwd changes the directory as the container's user and makes sure that the result lies inside the root: a path
 // through a leaked descriptor would not (CVE-2024-21626). getcwd says "(unreachable)" for what is outside.
 func (s *initState) enterCwd() error {
+	if s.process.cwd == "" {
+		return nil
+	}
 	if err := unix.Chdir(s.process.cwd); err != nil {
 		return fmt.Errorf("process.cwd: chdir to cwd (%q) set in config.json failed: %w", s.process.cwd, err)
 	}
@@ -212,6 +215,9 @@ func (s *initState) applyCaps() error {
 
 func (s *initState) execute() error {
 	p := &s.process
+	if len(p.args) == 0 {
+		return errors.New("process: nothing to execute")
+	}
 	file, err := lookPath(p.args[0], p.env)
 	if err != nil {
 		return err

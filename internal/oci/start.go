@@ -27,8 +27,12 @@ func (c *Container) Start(ctx context.Context) error {
 	defer w.f.Close()
 	defer w.watch(ctx)()
 	for {
-		kind, body, _, err := w.receive()
+		kind, body, file, err := w.receive()
 		switch {
+		case err == nil && kind == msgListener:
+			if err := c.sendListener(file, c.rec.PID, specs.StateCreated); err != nil {
+				return fmt.Errorf("starting container %q: %w", c.ID, err)
+			}
 		case errors.Is(err, io.EOF):
 			return c.started(ctx)
 		case err != nil:

@@ -11,7 +11,7 @@ import (
 	"io/fs"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"skiff.dev/skiff/internal/oci"
 )
 
 // The directory always holds a README, so that a clean clone builds.
@@ -25,8 +25,6 @@ var ErrAbsent = errors.New("skiff-oci is not embedded in this binary: run \"make
 // EnvOverride names a file to take in place of the embedded program, for tests and development.
 const EnvOverride = "SKIFF_OCI"
 
-const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-
 // Open returns the program in a sealed memfd: it can be executed through /proc/self/fd/N and can never be changed, not
 // even by a container that gets hold of it (CVE-2019-5736). The caller closes it.
 func Open() (*os.File, error) {
@@ -35,23 +33,7 @@ func Open() (*os.File, error) {
 		return nil, err
 	}
 	defer r.Close()
-	fd, err := unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if err == unix.EINVAL { // MFD_EXEC is of Linux 6.3
-		fd, err = unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("unpacking skiff-oci: memfd_create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "skiff-oci")
-	if _, err := io.Copy(f, r); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("unpacking skiff-oci: %w", err)
-	}
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("sealing skiff-oci: fcntl F_ADD_SEALS: %w", err)
-	}
-	return f, nil
+	return oci.Seal("skiff-oci", r)
 }
 
 // Install writes the program to path, atomically.

@@ -102,3 +102,9 @@ func Enter(fd int, flag uintptr) error {
 	}
 	return os.NewSyscallError("setns", unix.Setns(fd, int(flag)))
 }
+
+// Same tells whether two namespace files are the same namespace.
+func Same(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Ino == y.Ino && x.Dev == y.Dev
+}

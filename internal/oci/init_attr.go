@@ -1,0 +1,72 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/mount"
+)
+
+// applyAttributes sets scheduler, priorities, affinity and personality, which need rights that the container's user
+// may not have.
+func (s *initState) applyAttributes() error {
+	p := &s.process
+	if p.scheduler.set {
+		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: uint32(p.scheduler.policy), Flags: p.scheduler.flags,
+			Nice: int32(p.scheduler.nice), Priority: uint32(p.scheduler.prio), Runtime: p.scheduler.runtime,
+			Deadline: p.scheduler.deadline, Period: p.scheduler.period}
+		if err := unix.SchedSetAttr(0, &a, 0); err != nil {
+			return fmt.Errorf("process.scheduler: sched_setattr: %w", err)
+		}
+	}
+	if p.ioprio >= 0 {
+		const whoProcess = 1
+		if _, _, e := unix.RawSyscall(unix.SYS_IOPRIO_SET, whoProcess, 0, uintptr(p.ioprio)); e != 0 {
+			return fmt.Errorf("process.ioPriority: ioprio_set: %w", e)
+		}
+	}
+	if len(p.affinity) > 0 {
+		_, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(p.affinity)), uintptr(unsafe.Pointer(&p.affinity[0])))
+		if e != 0 {
+			return fmt.Errorf("process.execCPUAffinity: sched_setaffinity: %w", e)
+		}
+	}
+	if p.personality >= 0 {
+		if _, _, e := unix.RawSyscall(unix.SYS_PERSONALITY, uintptr(p.personality), 0, 0); e != 0 {
+			return fmt.Errorf("linux.personality: personality: %w", e)
+		}
+	}
+	return s.applyLabels()
+}
+
+// applyLabels names what execve shall confine the process with. The file is reached through a procfs that nobody could
+// have put something else in place of (CVE-2019-16884, CVE-2025-52881).
+func (s *initState) applyLabels() error {
+	p := &s.process
+	if p.profile == "" && p.label == "" {
+		return nil
+	}
+	fd, err := mount.FS("proc", "proc", []string{"subset=pid"}, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	dir := fmt.Sprintf("%d/task/%d/attr/", os.Getpid(), unix.Gettid())
+	if p.profile != "" {
+		v := "exec " + p.profile
+		if err := mount.Write(fd, unix.PROC_SUPER_MAGIC, dir+"apparmor/exec", v); err != nil {
+			if err := mount.Write(fd, unix.PROC_SUPER_MAGIC, dir+"exec", v); err != nil {
+				return fmt.Errorf("process.apparmorProfile: %w", err)
+			}
+		}
+	}
+	if p.label != "" {
+		if err := mount.Write(fd, unix.PROC_SUPER_MAGIC, dir+"exec", p.label); err != nil {
+			return fmt.Errorf("process.selinuxLabel: %w", err)
+		}
+	}
+	return nil
+}

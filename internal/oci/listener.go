@@ -1,0 +1,42 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// sendListener hands the seccomp notification descriptor to the agent at linux.seccomp.listenerPath, with the
+// container process state that runtime-spec defines (config-linux, "The container process state").
+func (c *Container) sendListener(f *os.File, pid int, st specs.ContainerState) error {
+	if f == nil {
+		return errors.New("seccomp listener: no descriptor came")
+	}
+	defer f.Close()
+	s, err := c.Spec()
+	if err != nil {
+		return err
+	}
+	sec := s.Linux.Seccomp
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: sec.ListenerPath, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
+	}
+	defer conn.Close()
+	msg, err := json.Marshal(specs.ContainerProcessState{
+		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: sec.ListenerMetadata,
+		State: c.specState(st),
+	})
+	if err != nil {
+		return err
+	}
+	if _, _, err := conn.WriteMsgUnix(msg, unix.UnixRights(int(f.Fd())), nil); err != nil {
+		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
+	}
+	return nil
+}
