@@ -142,7 +142,7 @@ func (s *Store) detachUnreferenced() []garbage {
 	}
 	var out []garbage
 	for d, l := range s.layers {
-		if keepLayers[d] || l.holds > 0 {
+		if s.keepAll || keepLayers[d] || l.holds > 0 {
 			continue
 		}
 		if g, ok := s.detachLayer(l); ok {

@@ -40,11 +40,13 @@ func (s *Store) loadImages() error {
 		// The file is replaced atomically, so this is damage from outside. The
 		// list can be had again by importing and pulling; skiff must start.
 		s.log.Error("image list is damaged; starting with an empty one", "file", imagesFile, "err", err)
+		s.keepAll = true
 		return os.Rename(filepath.Join(s.opts.Dir, imagesFile), filepath.Join(s.opts.Dir, imagesFile+".damaged"))
 	}
 	for _, img := range doc.Images {
 		if missing := s.missingParts(img); missing != "" {
 			s.log.Error("dropping image with a missing part; import or pull it again", "image", img.ID, "names", img.Tags, "missing", missing)
+			s.keepAll = true
 			continue
 		}
 		s.images[img.ID] = img

@@ -9,9 +9,9 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/image/unpack"
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Names in the store's directory; see the package's documentation.
@@ -106,7 +106,7 @@ func (s *Store) adopt(st *stage, staged []*stagedLayer) error {
 	if len(staged) == 0 {
 		return nil
 	}
-	if err := syncFS(st.dir); err != nil {
+	if err := rootfd.SyncFS(st.dir); err != nil {
 		return s.wrapDisk(err)
 	}
 	s.mu.Lock()
@@ -176,19 +176,6 @@ func (s *Store) dropLayerDir(n int) {
 	if err != nil {
 		s.log.Warn("removing layer", "dir", old, "err", err)
 	}
-}
-
-// syncFS writes out the file system of dir: one call for thousands of files.
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("opening %q: %w", dir, err)
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return fmt.Errorf("syncfs %q: %w", dir, err)
-	}
-	return nil
 }
 
 func syncDir(dir string) error {

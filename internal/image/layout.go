@@ -62,6 +62,9 @@ func parseManifest(data []byte, mediaType string) (manifestDoc, error) {
 	if isIndex == isManifest {
 		return m, fmt.Errorf("%w: manifest must have either \"manifests\" or \"config\" and \"layers\"", ErrInvalidArchive)
 	}
+	if isManifest && m.Config == nil {
+		return m, fmt.Errorf("%w: manifest without \"config\"", ErrInvalidArchive)
+	}
 	switch m.MediaType {
 	case "":
 	case ocispec.MediaTypeImageIndex, dockerIndex:
@@ -69,7 +72,7 @@ func parseManifest(data []byte, mediaType string) (manifestDoc, error) {
 			return m, fmt.Errorf("%w: index of type %q without \"manifests\"", ErrInvalidArchive, m.MediaType)
 		}
 	case ocispec.MediaTypeImageManifest, dockerManifest:
-		if !isManifest || m.Config == nil {
+		if !isManifest {
 			return m, fmt.Errorf("%w: manifest of type %q without \"config\"", ErrInvalidArchive, m.MediaType)
 		}
 	default:

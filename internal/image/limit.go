@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // freeExpansion is how much a layer may expand before its ratio is looked at:
@@ -46,11 +46,11 @@ func (c *roomCheck) ask(size int64) error {
 		c.allowance -= size
 		return nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(c.dir, &st); err != nil {
-		return fmt.Errorf("statfs %q: %w", c.dir, err)
+	free, err := rootfd.FreeBytes(c.dir)
+	if err != nil {
+		return err
 	}
-	free := int64(st.Bavail)*int64(st.Bsize) - c.reserve
+	free -= c.reserve
 	if size > free {
 		return fmt.Errorf("%w: a file needs %d bytes, %d are free beside the reserve of %d; free space and try again",
 			ErrNoSpace, size, max(free, 0), c.reserve)

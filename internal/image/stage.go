@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/image/unpack"
 )
@@ -161,7 +161,7 @@ func (s *Store) layerError(ctx context.Context, src *source, err error) error {
 
 // wrapDisk marks a full disk, with what can be done.
 func (s *Store) wrapDisk(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w; free space in %s, for example with `skiff image rm`", ErrNoSpace, err, s.opts.Dir)
 	}
 	return err

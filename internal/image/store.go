@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Store is the node's images. All methods may be called concurrently.
@@ -34,6 +36,10 @@ type Store struct {
 	images    map[string]*Image
 	leases    map[string]string // key -> image id
 	bootID    string
+	// keepAll says that the list of images had damage when it was read, so
+	// that running containers may stand on layers that no image names. They
+	// stay until the next clean Open.
+	keepAll bool
 }
 
 // Open opens the store in opts.Dir, creating it when absent, and sweeps what a
@@ -97,7 +103,9 @@ func (s *Store) open() error {
 	if err := s.loadBoot(); err != nil {
 		return err
 	}
-	s.sweepUnreferenced()
+	if !s.keepAll {
+		s.sweepUnreferenced()
+	}
 	return nil
 }
 
@@ -115,12 +123,12 @@ func lockDir(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := rootfd.Lock(f); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errors.New("another process has it open; stop that one first (skiff down)")
 		}
-		return nil, fmt.Errorf("flock: %w", err)
+		return nil, err
 	}
 	return f, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,5 +148,34 @@ func TestPrune(t *testing.T) {
 	}
 	if n := len(s.layers); n != 3 {
 		t.Errorf("%d layers are left, want the base and two", n)
+	}
+}
+
+// 128 layers, the most that Docker allows, fit into one mount option page when
+// they are named relative to Layers.Dir.
+func TestManyLayers(t *testing.T) {
+	img := testimage.Image{Names: []string{"deep:1"}}
+	for i := range 128 {
+		img.Layers = append(img.Layers, testimage.Layer{testimage.File(fmt.Sprintf("f%d", i), 0o644, []byte{byte(i)})})
+	}
+	s := openStore(t, Options{})
+	imgs, err := s.Import(context.Background(), bytes.NewReader(archiveOf(t, img.WriteDockerArchive)), ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, release, err := s.Prepare(context.Background(), imgs[0].ID, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	size := 0
+	for _, l := range layers.Lower {
+		size += len(strings.TrimPrefix(l, layers.Dir+"/")) + 1
+	}
+	if len(layers.Lower) != 128 || size > 4000 {
+		t.Errorf("%d layers, %d bytes of names", len(layers.Lower), size)
+	}
+	if _, err := os.Stat(filepath.Join(layers.Lower[0], "f127")); err != nil {
+		t.Errorf("top layer: %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // paxXattr starts the PAX records that carry extended attributes.
@@ -20,13 +22,13 @@ func permissions(hdr *tar.Header) uint32 { return uint32(hdr.Mode) & 0o7777 }
 // setFD sets owner, permissions and attributes of an open file or directory.
 // In this order, as a change of owner clears set-id bits and capabilities.
 func setFD(fd int, hdr *tar.Header) error {
-	if err := unix.Fchown(fd, hdr.Uid, hdr.Gid); err != nil {
-		return fmt.Errorf("fchown: %w", err)
+	if err := rootfd.SetOwner(fd, hdr.Uid, hdr.Gid); err != nil {
+		return err
 	}
-	if err := unix.Fchmod(fd, permissions(hdr)); err != nil {
-		return fmt.Errorf("fchmod: %w", err)
+	if err := rootfd.SetMode(fd, permissions(hdr)); err != nil {
+		return err
 	}
-	return eachXattr(hdr, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
+	return eachXattr(hdr, func(name string, value []byte) error { return rootfd.SetAttr(fd, name, value) })
 }
 
 // setNamed does the same for a fifo or device, which must not be opened.
@@ -50,7 +52,7 @@ func eachXattr(hdr *tar.Header, set func(name string, value []byte) error) error
 		// A file system without attributes is the node's choice; the image
 		// still runs, as with every other unpacker.
 		if err != nil && !errors.Is(err, unix.ENOTSUP) {
-			return fmt.Errorf("fsetxattr %q: %w", name, err)
+			return err
 		}
 	}
 	return nil

@@ -93,7 +93,7 @@ func (u *unpacker) mkdir(at place, hdr *tar.Header) error {
 	if err != nil {
 		return fmt.Errorf("openat: %w", err)
 	}
-	defer unix.Close(fd)
+	defer rootfd.Close(fd)
 	delete(u.implicit, at.path())
 	u.dirTimes[at.path()] = hdr.ModTime
 	if wasWhiteout {
@@ -118,7 +118,7 @@ func (u *unpacker) file(at place, hdr *tar.Header, tr *tar.Reader) error {
 	if err != nil {
 		return fmt.Errorf("openat: %w", err)
 	}
-	defer unix.Close(fd)
+	defer rootfd.Close(fd)
 	if !isSparse(hdr) {
 		u.tap.beginContent(at.path(), hdr.Size)
 	}

@@ -88,12 +88,10 @@ func (u *unpacker) followLink(at place, links *int) (rootfd.Dir, error) {
 	if *links++; *links > maxLinks {
 		return rootfd.Dir{}, fmt.Errorf("%w: too many links at %q", ErrUnsafe, clip(at.path()))
 	}
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(at.dir.FD, at.base, buf)
+	target, err := at.dir.Readlink(at.base)
 	if err != nil {
-		return rootfd.Dir{}, fmt.Errorf("readlinkat %q: %w", at.path(), err)
+		return rootfd.Dir{}, err
 	}
-	target := string(buf[:n])
 	if !strings.HasPrefix(target, "/") {
 		target = "/" + at.dir.Path + "/" + target
 	}

@@ -96,7 +96,7 @@ func (p *player) content(name string, size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %q: %w", ErrChanged, name, err)
 	}
-	defer unix.Close(fd)
+	defer rootfd.Close(fd)
 	for size > 0 {
 		n, err := rootfd.Read(fd, p.buf[:min(int64(len(p.buf)), size)])
 		if err != nil {

@@ -60,13 +60,13 @@ func (u *unpacker) whiteoutOfOwn(at place) error {
 	if err != nil {
 		return fmt.Errorf("openat: %w", err)
 	}
-	defer unix.Close(fd)
+	defer rootfd.Close(fd)
 	return u.setOpaque(fd, at.path())
 }
 
 func (u *unpacker) setOpaque(fd int, path string) error {
-	if err := unix.Fsetxattr(fd, opaqueAttr, []byte("y"), 0); err != nil {
-		return fmt.Errorf("fsetxattr %s: %w", opaqueAttr, err)
+	if err := rootfd.SetAttr(fd, opaqueAttr, []byte("y")); err != nil {
+		return err
 	}
 	u.opaque[path] = true
 	return nil

@@ -4,6 +4,7 @@ package rootfd
 
 import (
 	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -110,4 +111,32 @@ func WriteAll(fd int, p []byte) error {
 // Read reads from fd; it returns 0 at the end of the file.
 func Read(fd int, p []byte) (int, error) {
 	return ignoringEINTR(func() (int, error) { return unix.Read(fd, p) })
+}
+
+// Close closes a descriptor; for read-only ones an error says nothing.
+func Close(fd int) { _ = unix.Close(fd) }
+
+// SetOwner, SetMode and SetAttr act on an open file or directory.
+func SetOwner(fd, uid, gid int) error {
+	return os.NewSyscallError("fchown", unix.Fchown(fd, uid, gid))
+}
+
+// SetMode sets permissions with set-id and sticky bits.
+func SetMode(fd int, mode uint32) error {
+	return os.NewSyscallError("fchmod", unix.Fchmod(fd, mode))
+}
+
+// SetAttr sets an extended attribute.
+func SetAttr(fd int, name string, value []byte) error {
+	return os.NewSyscallError("fsetxattr "+name, unix.Fsetxattr(fd, name, value, 0))
+}
+
+// Readlink returns a symbolic link's text.
+func (d Dir) Readlink(name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(d.FD, name, buf)
+	if err != nil {
+		return "", os.NewSyscallError("readlinkat", err)
+	}
+	return string(buf[:n]), nil
 }

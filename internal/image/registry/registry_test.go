@@ -1,0 +1,70 @@
+package registry
+
+import (
+	"encoding/base64"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestChallenges(t *testing.T) {
+	for in, want := range map[string][]challenge{
+		`Basic realm="x"`: {{"basic", map[string]string{"realm": "x"}}},
+		`Bearer realm="https://a/token",service="s",scope="repository:x:pull,push"`: {
+			{"bearer", map[string]string{"realm": "https://a/token", "service": "s", "scope": "repository:x:pull,push"}}},
+		`Negotiate, Bearer realm=plain, Basic realm="a\"b"`: {
+			{"negotiate", map[string]string{}}, {"bearer", map[string]string{"realm": "plain"}}, {"basic", map[string]string{"realm": `a"b`}}},
+		``: nil, `"`: nil, `=x`: nil, `Basic realm="open`: {{"basic", map[string]string{"realm": "open"}}},
+	} {
+		if got := parseChallenges([]string{in}); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+}
+
+func TestMatch(t *testing.T) {
+	auth := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	secret := []byte(`{"auths":{
+		"https://index.docker.io/v1/":{"auth":"` + auth("hub:p") + `"},
+		"reg.example.com":{"username":"host","password":"p"},
+		"reg.example.com/team":{"auth":"` + auth("team:p:q") + `"},
+		"*.example.org":{"auth":"` + auth("glob:p") + `"},
+		"http://port.example.com:5000/v2/":{"identitytoken":"t"}}}`)
+	for in, want := range map[string]string{
+		"docker.io library/busybox": "hub", "reg.example.com team/app": "team host", "reg.example.com teamwork/app": "host",
+		"a.example.org x": "glob", "a.b.example.org x": "", "port.example.com:5000 x": "/t", "port.example.com x": "", "other.com x": "",
+	} {
+		domain, repo, _ := strings.Cut(in, " ")
+		got, err := Match([][]byte{secret}, domain, repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, c := range got {
+			name := c.Username
+			if c.IdentityToken != "" {
+				name = "/" + c.IdentityToken
+			}
+			names = append(names, name)
+		}
+		if s := strings.Join(names, " "); s != want {
+			t.Errorf("%s: %q, want %q", in, s, want)
+		}
+	}
+	for _, bad := range []string{`no json with password`, `{"auths":{"h":{"auth":"%%%"}}}`, `{"auths":{"h":{"auth":"bm9jb2xvbg=="}}}`} {
+		if _, err := Match([][]byte{[]byte(bad)}, "h", "x"); err == nil || strings.Contains(err.Error(), "password") && !strings.Contains(err.Error(), "PASSWORD") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:5000": true, "127.0.0.1:80": true, "127.9.9.9": true, "[::1]:5000": true, "::1": true,
+		"10.0.0.1:5000": false, "localhost.example.com": false, "127.0.0.1.example.com": false, "example.com": false,
+	} {
+		if got := IsLoopback(host); got != want {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+}
