@@ -62,6 +62,9 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 	if err := s.install(server, stores, p); err != nil {
 		return nil, built{}, err
 	}
+	if err := installSchemas(server, cfg); err != nil {
+		return nil, built{}, err
+	}
 	// Requests of skiff's own parts run through the same chain without the
 	// limit on parallel requests: our parts never wait for strangers.
 	inner := *cfg

@@ -48,6 +48,7 @@ func (s *Server) config(listener net.Listener, p *policy) *genericapiserver.Conf
 	cfg.EnableProfiling = false
 	cfg.ShutdownWatchTerminationGracePeriod = drainTime
 	cfg.OpenAPIConfig, cfg.OpenAPIV3Config = openAPIConfigs(s.scheme)
+	cfg.SkipOpenAPIInstallation = true // see installSchemas
 	return cfg
 }
 

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,6 +79,16 @@ func keys() map[schema.GroupResource]string {
 	}
 }
 
+// uncached are the resources without a watch cache, because they are written
+// often and read seldom: events, as upstream does, and the claims by which
+// services hold addresses and ports (package resource/service).
+func uncached() []schema.GroupResource {
+	return []schema.GroupResource{
+		{Resource: "events"},
+		{Group: "coordination.k8s.io", Resource: "serviceclaims"},
+	}
+}
+
 // GetRESTOptions implements generic.RESTOptionsGetter.
 func (s *storages) GetRESTOptions(res schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
 	codec, err := s.codec(res, example)
@@ -98,9 +109,7 @@ func (s *storages) GetRESTOptions(res schema.GroupResource, example runtime.Obje
 		ResourcePrefix:            prefix,
 		StorageObjectCountTracker: s.counts,
 	}
-	if res.Resource == "events" {
-		// Events are written often and read seldom: upstream keeps them out of
-		// the watch cache too.
+	if slices.Contains(uncached(), res) {
 		opts.Decorator = s.raw
 	}
 	return opts, nil

@@ -3,6 +3,9 @@
 //
 //	server := apitest.Start(t)
 //	pods := server.Client().CoreV1().Pods("default")
+//
+// No controllers run. Start makes the account "default" in the namespace
+// "default", so that pods can be created there; Namespace makes further ones.
 package apitest
 
 import (
@@ -15,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -98,6 +104,9 @@ func Run(dir string) (*Server, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.addAccount(context.Background(), metav1.NamespaceDefault); err != nil {
+		return nil, nil, stopAfter(err, stop)
+	}
 	s.URL = fmt.Sprintf("https://127.0.0.1:%d", api.Port())
 	kubeconfig, err := api.AdminKubeconfig("test", s.URL)
 	if err == nil {
@@ -135,6 +144,31 @@ func stopAfter(err error, stop func() error) error {
 		return fmt.Errorf("%w (and stopping: %w)", err, serr)
 	}
 	return err
+}
+
+// addAccount makes the account "default" of a namespace. In a whole cluster a
+// controller does it; without one, no pod could be created.
+func (s *Server) addAccount(ctx context.Context, namespace string) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	_, err := s.Client().CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating the default account of %q: %w", namespace, err)
+	}
+	return nil
+}
+
+// Namespace makes a new namespace with its default account and returns its name.
+func (s *Server) Namespace(t testing.TB) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	ns, err := s.Client().CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
+	if err == nil {
+		err = s.addAccount(t.Context(), ns.Name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns.Name
 }
 
 // Config is the in-process configuration of the administrator.

@@ -79,20 +79,11 @@ func newClaims(scheme *runtime.Scheme, getter generic.RESTOptionsGetter, service
 		New:      func() *coordinationv1.Lease { return &coordinationv1.Lease{} },
 		NewList:  func() runtime.Object { return &coordinationv1.LeaseList{} },
 	}
-	store, err := k.Store(scheme, uncached{getter})
+	store, err := k.Store(scheme, getter)
 	if err != nil {
 		return nil, err
 	}
 	return &claims{store: store, services: services, now: time.Now}, nil
-}
-
-// uncached gives storage without a watch cache: claims are hardly ever read.
-type uncached struct{ generic.RESTOptionsGetter }
-
-func (u uncached) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
-	options, err := u.RESTOptionsGetter.GetRESTOptions(resource, example)
-	options.Decorator = generic.UndecoratedStorage
-	return options, err
 }
 
 // key is the claim's name for a value; a colon is no part of a name.
