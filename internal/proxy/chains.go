@@ -84,10 +84,13 @@ func sources(d Deps) []nft.Rule {
 		rules = append(rules,
 			nft.Rule{Exprs: nft.Build(f.match(), nft.DestinationNATed(), nft.Saddr(0, f.v6), nft.Daddr(after, f.v6),
 				nft.Find(f.mapOf(mapHairpin), 0, 0), nft.Masquerade()),
-				Comment: "a pod that reaches itself through its service"},
-			nft.Rule{Exprs: nft.Build(nft.Oif(d.Bridge, false), f.match(), nft.DestinationNATed(), nft.L4Proto(0), nft.OriginalDport(1),
-				nft.Find(f.mapOf(mapNodePools), 0, 8), nft.Masquerade()),
-				Comment: "a node port whose endpoint is not on this node"})
+				Comment: "a pod that reaches itself through its service"})
+		remote := nft.Build(nft.Oif(d.Bridge, false), f.match(), nft.DestinationNATed(), f.loadFrontend(), nft.Find(f.mapOf(mapRemote), 0, 0))
+		if d.ClusterCIDR.IsValid() && d.ClusterCIDR.Addr().Is6() == f.v6 {
+			remote = nft.Build(remote, nft.SaddrIn(d.ClusterCIDR, false))
+		}
+		rules = append(rules, nft.Rule{Exprs: nft.Build(remote, nft.Masquerade()),
+			Comment: "a client from outside to an endpoint outside"})
 	}
 	return rules
 }

@@ -21,6 +21,7 @@ import (
 //	affinity   pool . client -> endpoint, written by packets
 //	refused    frontend without endpoints -> chain that refuses
 //	hairpin    endpoint . same endpoint, to know who talks to itself
+//	remote     endpoint that is no pod, to know whose answers need a way back
 //
 // The number of endpoints is in the chain's name because the kernel's random
 // number generator takes its limit from the rule: all services with three
@@ -35,6 +36,7 @@ const (
 	mapRefused   = "refused"
 	mapNodeRefus = "nodeport-refused"
 	mapHairpin   = "hairpin"
+	mapRemote    = "remote"
 )
 
 // maxAffinity bounds the memory that clients can make the affinity map take.
@@ -84,6 +86,8 @@ func (f family) mapOf(kind string) nft.Map {
 	case mapAffinity:
 		m.Key, m.Data = []nft.Type{nft.ID, f.addr}, endpoint
 		m.Dynamic, m.Size = true, maxAffinity
+	case mapRemote:
+		m.Key = front
 	case mapHairpin:
 		m.Key = []nft.Type{f.addr, f.addr}
 	}
@@ -91,7 +95,7 @@ func (f family) mapOf(kind string) nft.Map {
 }
 
 func kinds() []string {
-	return []string{mapServices, mapNodePorts, mapPools, mapNodePools, mapEndpoints, mapAffinity, mapRefused, mapNodeRefus, mapHairpin}
+	return []string{mapServices, mapNodePorts, mapPools, mapNodePools, mapEndpoints, mapAffinity, mapRefused, mapNodeRefus, mapHairpin, mapRemote}
 }
 
 // allMaps lists the maps of both families.

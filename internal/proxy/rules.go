@@ -57,6 +57,7 @@ type slots map[uint64][]netip.AddrPort
 type planner struct {
 	nodeName    string
 	externalIPs bool
+	pods        netip.Prefix // the range of all nodes' pods
 	// draining tells which addresses are leaving, before their slices say so.
 	draining func(netip.Addr) bool
 }
@@ -124,9 +125,9 @@ func (p planner) planPort(rs *ruleset, svc *corev1.Service, port *corev1.Service
 			rs.localPorts = append(rs.localPorts, localPort{proto: proto, port: front.port, pool: pl})
 		}
 	}
-	rs.addPool(f, internal)
+	rs.addPool(f, internal, p.pods)
 	if external != internal {
-		rs.addPool(f, external)
+		rs.addPool(f, external, p.pods)
 	}
 }
 
@@ -183,11 +184,15 @@ func (rs *ruleset) add(f family, front frontend, pl *pool, refusal string) {
 }
 
 // addPool puts a pool's endpoints into the maps.
-func (rs *ruleset) addPool(f family, pl *pool) {
+func (rs *ruleset) addPool(f family, pl *pool, pods netip.Prefix) {
 	for i, ep := range pl.slots {
 		rs.elements[element{mapEndpoints, f.v6, string(nft.Key{}.ID(pl.id).Mark(uint32(i)))}] =
 			string(nft.Key{}.Addr(ep.Addr()).Port(ep.Port()))
-		rs.elements[element{mapHairpin, f.v6, string(nft.Key{}.Addr(ep.Addr()).Addr(ep.Addr()))}] = ""
+		if pods.Contains(ep.Addr()) {
+			rs.elements[element{mapHairpin, f.v6, string(nft.Key{}.Addr(ep.Addr()).Addr(ep.Addr()))}] = ""
+		} else {
+			rs.elements[element{mapRemote, f.v6, string(nft.Key{}.Addr(ep.Addr()).Proto(pl.proto).Port(ep.Port()))}] = ""
+		}
 	}
 }
 

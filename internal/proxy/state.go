@@ -20,7 +20,7 @@ type state struct {
 	dirty  map[element]bool
 
 	rulesets map[string]*ruleset
-	hairpins map[element]int
+	shared   map[element]int // how many services need a shared element
 	pickers  map[picker]int
 	chains   map[string]bool // picker chains in the kernel
 }
@@ -29,9 +29,12 @@ func newState() *state {
 	return &state{
 		kernel: map[element]string{}, want: map[element]string{}, owner: map[element]string{},
 		losers: map[element]map[string]bool{}, dirty: map[element]bool{}, rulesets: map[string]*ruleset{},
-		hairpins: map[element]int{}, pickers: map[picker]int{}, chains: map[string]bool{},
+		shared: map[element]int{}, pickers: map[picker]int{}, chains: map[string]bool{},
 	}
 }
+
+// shared reports whether several services may need the same element.
+func (e element) shared() bool { return e.kind == mapHairpin || e.kind == mapRemote }
 
 // set gives a service its new rules (nil: it is gone). It returns services
 // that lost an element to this one before and may have it now.
@@ -70,9 +73,9 @@ func (s *state) set(name string, rs *ruleset) (again []string) {
 }
 
 func (s *state) put(name string, e element, data string, old *ruleset) {
-	if e.kind == mapHairpin {
+	if e.shared() {
 		if _, had := old.elements[e]; !had {
-			s.hairpins[e]++
+			s.shared[e]++
 			s.want[e] = ""
 			s.dirty[e] = true
 		}
@@ -102,9 +105,9 @@ func (s *state) lose(e element, name string) {
 }
 
 func (s *state) remove(name string, e element) (again []string) {
-	if e.kind == mapHairpin {
-		if s.hairpins[e]--; s.hairpins[e] == 0 {
-			delete(s.hairpins, e)
+	if e.shared() {
+		if s.shared[e]--; s.shared[e] == 0 {
+			delete(s.shared, e)
 			delete(s.want, e)
 			s.dirty[e] = true
 		}

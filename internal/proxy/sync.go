@@ -58,7 +58,7 @@ func (s *syncer) start() error {
 	}
 	s.before = s.state.slots()
 	for i, local := range s.p.deps.Local {
-		rs := localRules(local)
+		rs := localRules(local, s.p.deps.ClusterCIDR)
 		s.state.set(fmt.Sprintf("%s%d", localPrefix, i), rs)
 		s.note(nil, rs)
 	}
@@ -127,7 +127,7 @@ func (s *syncer) plan(w work) {
 		var rs *ruleset
 		if svc := w.services[name]; svc != nil {
 			leaving := w.draining[name]
-			pl := planner{nodeName: s.p.deps.NodeName, externalIPs: s.p.deps.ExternalIPs,
+			pl := planner{nodeName: s.p.deps.NodeName, externalIPs: s.p.deps.ExternalIPs, pods: s.p.deps.ClusterCIDR,
 				draining: func(a netip.Addr) bool { return leaving[a] }}
 			rs = pl.plan(svc, w.slices[name], s.slotsOf(old))
 		}
@@ -182,7 +182,7 @@ func (s *syncer) after(w work) {
 }
 
 // localRules are those of a service of the node itself.
-func localRules(l LocalService) *ruleset {
+func localRules(l LocalService, pods netip.Prefix) *ruleset {
 	rs := &ruleset{elements: map[element]string{}, pickers: map[picker]bool{}}
 	proto, ok := protocolNumber(corev1.Protocol(l.Protocol))
 	if !ok {
@@ -192,7 +192,7 @@ func localRules(l LocalService) *ruleset {
 	pl := &pool{id: poolID(localPrefix + l.Name + "/" + l.Protocol), v6: f.v6, proto: proto, slots: l.Backends}
 	rs.pools = append(rs.pools, pl)
 	rs.add(f, frontend{addr: l.Frontend.Addr(), port: l.Frontend.Port()}, pl, chainRefuse)
-	rs.addPool(f, pl)
+	rs.addPool(f, pl, pods)
 	return rs
 }
 

@@ -37,26 +37,31 @@ func portHolder(proto uint8, port uint16) string {
 	}
 	inodes := map[string]bool{}
 	for _, file := range []string{name, name + "6"} {
-		socketInodes("/proc/net/"+file, port, listening, inodes)
+		socketInodes("/proc/thread-self/net/"+file, port, listening, inodes)
 	}
 	if len(inodes) == 0 {
 		return ""
 	}
-	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	pids, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return ""
 	}
-	for _, link := range links {
-		to, err := os.Readlink(link)
-		if err != nil || !inodes[to] {
-			continue
-		}
-		pid := strings.Split(link, "/")[2]
-		comm, err := os.ReadFile("/proc/" + pid + "/comm")
+	for _, dir := range pids {
+		fds, err := os.ReadDir(dir + "/fd")
 		if err != nil {
-			continue
+			continue // it ended, or is not ours to see
 		}
-		return fmt.Sprintf("process %q (pid %s)", strings.TrimSpace(string(comm)), pid)
+		for _, fd := range fds {
+			to, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
+			if err != nil || !inodes[to] {
+				continue
+			}
+			comm, err := os.ReadFile(dir + "/comm")
+			if err != nil {
+				continue
+			}
+			return fmt.Sprintf("process %q (pid %s)", strings.TrimSpace(string(comm)), filepath.Base(dir))
+		}
 	}
 	return ""
 }

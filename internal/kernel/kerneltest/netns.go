@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -157,6 +158,15 @@ func Uplink(tb testing.TB, outside *os.File) {
 	if err := uplink(outside); err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() {
+		node, err := netlink.DialRoute(nil)
+		if err == nil {
+			err = errors.Join(node.Do(netlink.DeleteLink("up0")), node.Close())
+		}
+		if err != nil {
+			tb.Error(err)
+		}
+	})
 }
 
 func uplink(outside *os.File) error {

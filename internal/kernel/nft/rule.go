@@ -215,12 +215,6 @@ func NewConnection() []expr.Any {
 	}
 }
 
-// OriginalDport loads the destination port that the connection began with.
-func OriginalDport(r Reg) []expr.Any {
-	// Direction 0 is IP_CT_DIR_ORIGINAL.
-	return one(&expr.Ct{Key: expr.CtKeyPROTODST, Register: r.kernel(), Direction: 0})
-}
-
 // Remember writes an element into a dynamic map, or renews the one with the
 // same key; it is forgotten after ttl.
 func Remember(m Map, key, data Reg, ttl time.Duration) []expr.Any {
