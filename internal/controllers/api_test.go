@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -122,12 +123,9 @@ func TestDeploymentLife(t *testing.T) {
 
 func scale(t *testing.T, ns, name string, to int32) {
 	t.Helper()
-	s, err := shared.client.AppsV1().Deployments(ns).GetScale(t.Context(), name, metav1.GetOptions{})
+	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, to)
+	_, err := shared.client.AppsV1().Deployments(ns).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "scale")
 	if err != nil {
-		t.Fatal(err)
-	}
-	s.Spec.Replicas = to
-	if _, err := shared.client.AppsV1().Deployments(ns).UpdateScale(t.Context(), name, s, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }

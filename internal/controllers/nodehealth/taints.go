@@ -78,13 +78,9 @@ func (c *Controller) writeTaints(ctx context.Context, node *corev1.Node, want []
 	if slices.EqualFunc(node.Spec.Taints, want, func(a, b corev1.Taint) bool { return a.MatchTaint(&b) && a.Value == b.Value }) {
 		return nil
 	}
-	list := make([]any, 0, len(want)+1)
-	for _, t := range want {
-		list = append(list, t)
-	}
-	list = append(list, map[string]any{"$patch": "replace"})
+	// The list has no merge key: what is sent replaces it, and null empties it.
 	return c.patchNode(ctx, node, map[string]any{
-		"metadata": map[string]any{"resourceVersion": node.ResourceVersion}, "spec": map[string]any{"taints": list},
+		"metadata": map[string]any{"resourceVersion": node.ResourceVersion}, "spec": map[string]any{"taints": want},
 	})
 }
 
