@@ -8,28 +8,19 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"skiff.dev/skiff/internal/kernel/caps"
+	"skiff.dev/skiff/internal/oci/defaults"
 )
-
-// defaultCapabilities are what a container has that asks for nothing: the nine
-// that CRI-O ships, fewer than containerd's fourteen (no raw sockets, no device
-// nodes, no file capabilities, no chroot, no audit).
-func defaultCapabilities() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID",
-		"CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_KILL",
-	}
-}
 
 // capabilities applies what the pod adds and drops to the default. Inheritable
 // and ambient stay empty (CVE-2022-29162).
 func capabilities(sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCapabilities, error) {
-	have := defaultCapabilities()
+	have := defaults.Capabilities()
 	if sc.GetPrivileged() {
-		have = caps.All()
+		have = grantable()
 	} else {
 		add, drop := sc.GetCapabilities().GetAddCapabilities(), sc.GetCapabilities().GetDropCapabilities()
 		if hasAll(add) {
-			have = caps.All()
+			have = grantable()
 		}
 		if hasAll(drop) {
 			have = nil
@@ -51,7 +42,23 @@ func capabilities(sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCap
 			have = slices.DeleteFunc(have, func(h string) bool { return h == name })
 		}
 	}
-	return &specs.LinuxCapabilities{Bounding: have, Effective: have, Permitted: have}, nil
+	return defaults.CapabilitySets(have), nil
+}
+
+// grantable are all capabilities that this node has to give: skiff itself may
+// run with fewer than the kernel knows.
+func grantable() []string {
+	_, permitted, _, err := caps.Current()
+	if err != nil {
+		return caps.All()
+	}
+	var out []string
+	for n, name := range caps.All() {
+		if permitted.Has(n) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func hasAll(list []string) bool {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"skiff.dev/skiff/internal/oci/defaults"
 	"skiff.dev/skiff/internal/supervisor"
 )
 
@@ -100,7 +103,7 @@ func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
 			NoNewPrivileges: true, OOMScoreAdj: &score, Capabilities: &specs.LinuxCapabilities{},
 		},
 		Root:  &specs.Root{Path: s.pauseRoot(), Readonly: true},
-		Linux: &specs.Linux{CgroupsPath: rec.CgroupPath, Sysctl: config.GetLinux().GetSysctls(), Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
+		Linux: &specs.Linux{CgroupsPath: rec.CgroupPath, Sysctl: sandboxSysctls(config), Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
 	}
 	own := func(kind specs.LinuxNamespaceType, mode runtimeapi.NamespaceMode) bool {
 		if usesNode(mode) {
@@ -121,6 +124,19 @@ func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
 		ID: rec.ID, Spec: spec, Bundle: s.sandboxDir(rec.ID), Start: true,
 		Labels: map[string]string{labelKind: kindSandbox, labelSandbox: rec.ID, supervisor.LabelQuiet: "1"},
 	}
+}
+
+// sandboxSysctls are the default settings of a network namespace of its own,
+// and what the pod asks for.
+func sandboxSysctls(config *runtimeapi.PodSandboxConfig) map[string]string {
+	out := map[string]string{}
+	if !usesNode(netMode(config)) {
+		maps.Copy(out, defaults.Sysctls())
+	}
+	for key, value := range config.GetLinux().GetSysctls() {
+		out[strings.ReplaceAll(key, "/", ".")] = value
+	}
+	return out
 }
 
 func netMode(c *runtimeapi.PodSandboxConfig) runtimeapi.NamespaceMode {

@@ -9,10 +9,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-)
 
-// defaultPath is the PATH of an image that sets none.
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	"skiff.dev/skiff/internal/oci/defaults"
+)
 
 // specInput is all that a container's specification is made of.
 type specInput struct {
@@ -108,7 +107,9 @@ func environment(in specInput) []string {
 		env[key] = len(out)
 		out = append(out, entry)
 	}
-	set(defaultPath)
+	for _, e := range defaults.Env() {
+		set(e)
+	}
 	if name := hostname(in.sandbox.Config); name != "" {
 		set("HOSTNAME=" + name)
 	}
@@ -150,11 +151,7 @@ func namespaces(in specInput) []specs.LinuxNamespace {
 		all = append(all, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	for kind := range joins(in.rec, in.sandbox) {
-		if kind != specs.PIDNamespace {
-			all = append(all, specs.LinuxNamespace{Type: kind})
-		} else {
-			all = append(all, specs.LinuxNamespace{Type: specs.PIDNamespace})
-		}
+		all = append(all, specs.LinuxNamespace{Type: kind})
 	}
 	slices.SortFunc(all, func(a, b specs.LinuxNamespace) int { return strings.Compare(string(a.Type), string(b.Type)) })
 	return all
@@ -194,7 +191,7 @@ func addDevices(spec *specs.Spec, in specInput) error {
 		}
 		return nil
 	}
-	limits.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	limits.Devices = defaults.DeviceRules()
 	for _, d := range in.rec.Config.GetDevices() {
 		found, err := hostDevices(d.GetHostPath(), d.GetContainerPath())
 		if err != nil {

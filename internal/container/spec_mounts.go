@@ -11,6 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"skiff.dev/skiff/internal/oci/defaults"
 )
 
 // addMounts lists the mounts: the kernel's file systems, the sandbox's files,
@@ -57,18 +59,16 @@ func isAsked(asked []*runtimeapi.Mount, destination string) bool {
 // kernelMounts are the file systems that the runtime specification expects of
 // every Linux container.
 func kernelMounts(in specInput) []specs.Mount {
-	rw := "ro"
-	if in.rec.Config.GetLinux().GetSecurityContext().GetPrivileged() {
-		rw = "rw"
+	all := slices.DeleteFunc(defaults.Mounts(), func(m specs.Mount) bool { return m.Destination == "/dev/shm" })
+	if !in.rec.Config.GetLinux().GetSecurityContext().GetPrivileged() {
+		return all
 	}
-	return []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", rw}},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", rw}},
+	for i, m := range all {
+		if at := slices.Index(m.Options, "ro"); at >= 0 {
+			all[i].Options[at] = "rw"
+		}
 	}
+	return all
 }
 
 // sandboxMounts are what the containers of a sandbox share.

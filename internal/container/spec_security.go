@@ -9,6 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"skiff.dev/skiff/internal/oci/defaults"
 )
 
 // maxProfile bounds a seccomp profile on the node.
@@ -52,7 +54,7 @@ func seccompFor(sc *runtimeapi.LinuxContainerSecurityContext, have []string) (*s
 	case runtimeapi.SecurityProfile_Localhost:
 		return readProfile(sc.GetSeccomp().GetLocalhostRef())
 	default:
-		return defaultSeccomp(have), nil
+		return defaults.Seccomp(have), nil
 	}
 }
 

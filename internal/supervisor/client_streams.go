@@ -25,9 +25,14 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest, stdio [3]*os.File) (
 	message := request{Op: "exec", ID: req.ID, Exec: &req}
 	var files []*os.File
 	for i, f := range stdio {
-		if f != nil {
-			message.Stdio[i] = true
-			files = append(files, f)
+		if f == nil {
+			continue
+		}
+		message.Stdio[i] = true
+		files = append(files, f)
+		// A program does not expect EAGAIN; os.Pipe makes ends that say so.
+		if err := setBlocking(f); err != nil {
+			return nil, fmt.Errorf("passing standard files: %w", err)
 		}
 	}
 	k, r, got, err := c.open(ctx, message, files...)
@@ -40,6 +45,18 @@ func (c *Client) Exec(ctx context.Context, req ExecRequest, stdio [3]*os.File) (
 		closeFiles(got[1:])
 	}
 	return p, nil
+}
+
+func setBlocking(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) { serr = unix.SetNonblock(int(fd), false) }); err != nil {
+		return err
+	}
+	return serr
 }
 
 // Wait returns the process's end, or when ctx does. It closes the connection:
