@@ -1,0 +1,394 @@
+package kubelet
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+
+	"skiff.dev/skiff/internal/apiserver/apitest"
+	"skiff.dev/skiff/internal/container"
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"skiff.dev/skiff/internal/lifecycle"
+	"skiff.dev/skiff/internal/oci"
+	"skiff.dev/skiff/internal/pki"
+	"skiff.dev/skiff/internal/podnet"
+	"skiff.dev/skiff/internal/supervisor"
+	"skiff.dev/skiff/test/testimage"
+)
+
+const testNode = "test-node"
+
+// testCluster is a real API server and store, the real container layer,
+// supervisor and network, and the node agent under test, in a network namespace
+// of their own.
+type testCluster struct {
+	t       *testing.T
+	api     *apitest.Server
+	client  kubernetes.Interface
+	dir     string
+	cgroup  string
+	static  string
+	kubelet *Kubelet
+	stop    func()
+	images  *image.Store
+}
+
+// startCluster runs a cluster until the test ends.
+func startCluster(t *testing.T) *testCluster {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kubelettest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &testCluster{t: t, dir: dir, cgroup: fmt.Sprintf("/skiff-kubelettest-%d", os.Getpid()), static: filepath.Join(dir, "static")}
+	if err := os.MkdirAll(c.static, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.purge)
+	outside := kerneltest.NewNetns(t)
+	kerneltest.Uplink(t, outside)
+	c.api = apitest.Start(t)
+	c.client = c.api.Client()
+	c.prepare()
+	c.startNode()
+	t.Cleanup(func() {
+		c.deleteAll()
+		c.stop()
+		c.stopSupervisor()
+	})
+	return c
+}
+
+// prepare makes what controllers would make.
+func (c *testCluster) prepare() {
+	c.t.Helper()
+	ctx := c.t.Context()
+	sa := &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if _, err := c.client.CoreV1().ServiceAccounts("default").Create(ctx, sa, metav1.CreateOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+	ca := &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt"}, Data: map[string]string{"ca.crt": string(c.api.Authority.CAPEM())}}
+	if _, err := c.client.CoreV1().ConfigMaps("default").Create(ctx, ca, metav1.CreateOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// program opens the skiff-oci that the test binary is told of.
+func program() (*os.File, error) {
+	path := os.Getenv("SKIFF_OCI")
+	if path == "" {
+		return nil, errors.New("SKIFF_OCI does not name the program")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return oci.Seal("skiff-oci", f)
+}
+
+func (c *testCluster) supervisorOptions() supervisor.Options {
+	return supervisor.Options{Socket: filepath.Join(c.dir, "run", "supervisor.sock"), Dir: filepath.Join(c.dir, "supervisor"), Exe: program}
+}
+
+// startNode starts the container layer and the node agent, as a start of skiff does.
+func (c *testCluster) startNode() {
+	c.t.Helper()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	images, err := image.Open(image.Options{Dir: filepath.Join(c.dir, "images"), Logger: log})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.images = images
+	c.importBusybox(images)
+	network, err := podnet.New(podnet.Options{
+		Name: "kt", Bridge: "skkt0", LinkPrefix: "skkt", Table: "skkt",
+		PodCIDR: netip.MustParsePrefix("10.42.0.0/24"), ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"),
+		ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), NodeIP: netip.MustParseAddr("192.0.2.1"),
+		StateDir: filepath.Join(c.dir, "network"), Ledger: filepath.Join(c.dir, "ledger.json"), Log: log,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := network.Start(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	containers, err := container.New(container.Deps{
+		Dir: filepath.Join(c.dir, "containers"), RunDir: filepath.Join(c.dir, "run"), CgroupParent: c.cgroup,
+		Supervisor: c.supervisorOptions(), Images: images, Network: testNetwork{network}, Version: "test", Log: log,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	factory := informers.NewSharedInformerFactory(c.client, 0)
+	c.kubelet, err = New(Deps{
+		Client: c.api.As("system:node:"+testNode, "system:nodes"), Informers: factory,
+		Runtime: containers, Images: containers, Events: containers.Events, Streaming: containers.Streaming(),
+		NodeName: testNode, NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Version: "test",
+		DataDir: filepath.Join(c.dir, "kubelet"), LogDir: filepath.Join(c.dir, "logs"), StaticPodDir: c.static, CgroupParent: c.cgroup,
+		ClusterDNS: netip.MustParseAddr("10.43.0.10"), ClusterDomain: "cluster.local", APIServer: netip.MustParseAddrPort("10.43.0.1:443"),
+		TLS: c.nodeTLS(), Needs: []string{"container", "informers"}, Log: log,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	start := lifecycle.Component{Name: "informers", Run: func(ctx context.Context, ready func()) error {
+		factory.Start(ctx.Done())
+		ready()
+		<-ctx.Done()
+		factory.Shutdown()
+		return nil
+	}}
+	c.run(lifecycle.Group{Components: []lifecycle.Component{start, containers.Component(), c.kubelet.Component()}}, func() { _ = network.Close() })
+}
+
+// run runs the group until c.stop.
+func (c *testCluster) run(group lifecycle.Group, after func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- group.Run(ctx, func([]lifecycle.Stage) { close(ready) }) }()
+	stopped := false
+	c.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			c.t.Errorf("stopping the node: %v", err)
+		}
+		after()
+	}
+	select {
+	case <-ready:
+	case err := <-done:
+		c.t.Fatalf("starting the node: %v", err)
+	case <-time.After(30 * time.Second):
+		c.t.Fatal("the node did not become ready")
+	}
+}
+
+// restartNode ends the node agent and the container layer and starts new ones;
+// the supervisor and the containers go on.
+func (c *testCluster) restartNode() {
+	c.t.Helper()
+	c.stop()
+	c.startNode()
+}
+
+func (c *testCluster) nodeTLS() *tls.Config {
+	pair, err := c.api.Authority.ServingCert(pki.ServingRequest{CommonName: "system:node:" + testNode, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cert, err := pair.TLS()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: c.api.Authority.Pool(), MinVersion: tls.VersionTLS12}
+}
+
+func (c *testCluster) importBusybox(images *image.Store) {
+	if _, err := images.Resolve("busybox"); err == nil {
+		return
+	}
+	img, err := testimage.Busybox()
+	if err != nil {
+		c.t.Skip(err) // the machine has no busybox
+	}
+	var archive bytes.Buffer
+	if err := img.WriteDockerArchive(&archive); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := images.Import(c.t.Context(), &archive, image.ImportOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// testNetwork is the pod network in the container layer's words.
+type testNetwork struct{ net *podnet.Network }
+
+func (n testNetwork) Attach(ctx context.Context, id string, netns *os.File, _ container.NetworkOptions) (container.Attachment, error) {
+	a, err := n.net.Attach(ctx, id, netns, podnet.AttachOptions{})
+	return container.Attachment{IPs: a.IPs, HostInterface: a.HostInterface}, err
+}
+func (n testNetwork) Detach(ctx context.Context, id string) error     { return n.net.Detach(ctx, id) }
+func (n testNetwork) Recover(ctx context.Context, ids []string) error { return n.net.Recover(ctx, ids) }
+
+// pod makes a pod bound to the node, with one busybox container that runs a
+// shell script.
+func (c *testCluster) pod(name, script string, change func(*v1.Pod)) *v1.Pod {
+	c.t.Helper()
+	grace := int64(5)
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}}
+	pod.Spec.NodeName = testNode
+	pod.Spec.TerminationGracePeriodSeconds = &grace
+	pod.Spec.Containers = []v1.Container{{Name: "main", Image: "busybox", ImagePullPolicy: v1.PullIfNotPresent, Command: []string{"sh", "-c", script}}}
+	if change != nil {
+		change(pod)
+	}
+	made, err := c.client.CoreV1().Pods("default").Create(c.t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return made
+}
+
+// await waits for a pod to be as wanted; a pod that is gone is given as nil.
+func (c *testCluster) await(name, what string, want func(*v1.Pod) bool) *v1.Pod {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	pods := c.client.CoreV1().Pods("default")
+	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer w.Stop()
+	last, err := pods.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		last = nil
+	}
+	for {
+		if want(last) {
+			return last
+		}
+		select {
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				c.t.Fatalf("the watch of pod %s ended", name)
+			}
+			if last, _ = e.Object.(*v1.Pod); e.Type == "DELETED" {
+				last = nil
+			}
+		case <-ctx.Done():
+			c.explain(name, last)
+			c.t.Fatalf("pod %s: not %s", name, what)
+		}
+	}
+}
+
+func (c *testCluster) explain(name string, pod *v1.Pod) {
+	c.t.Helper()
+	if pod != nil {
+		c.t.Logf("phase %s, conditions %+v, containers %+v, init %+v", pod.Status.Phase, pod.Status.Conditions, pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses)
+	}
+	events, err := c.client.CoreV1().Events("default").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return
+	}
+	for _, e := range events.Items {
+		if e.InvolvedObject.Name == name {
+			c.t.Logf("event %s %s: %s (x%d)", e.Type, e.Reason, e.Message, e.Count)
+		}
+	}
+}
+
+func isReady(pod *v1.Pod) bool {
+	if pod == nil {
+		return false
+	}
+	for _, cond := range pod.Status.Conditions {
+		if cond.Type == v1.PodReady {
+			return cond.Status == v1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func (c *testCluster) ready(name string) *v1.Pod { return c.await(name, "ready", isReady) }
+
+// remove deletes a pod and waits until it is gone.
+func (c *testCluster) remove(name string) {
+	c.t.Helper()
+	if err := c.client.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+	c.await(name, "gone", func(p *v1.Pod) bool { return p == nil })
+}
+
+// deleteAll ends all pods that a test left.
+func (c *testCluster) deleteAll() {
+	if files, err := filepath.Glob(filepath.Join(c.static, "*")); err == nil {
+		for _, f := range files {
+			_ = os.Remove(f)
+		}
+	}
+	list, err := c.client.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		return
+	}
+	now := int64(1)
+	for _, p := range list.Items {
+		_ = c.client.CoreV1().Pods("default").Delete(context.Background(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+	}
+	for _, p := range list.Items {
+		c.await(p.Name, "gone", func(p *v1.Pod) bool { return p == nil })
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		c.kubelet.mu.Lock()
+		left := len(c.kubelet.workers)
+		c.kubelet.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // removal after the API object is nobody's event
+	}
+	c.t.Error("workers are left")
+}
+
+func (c *testCluster) stopSupervisor() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := supervisor.NewClient(c.supervisorOptions()).Shutdown(ctx, true); err != nil {
+		c.t.Errorf("stopping the supervisor: %v", err)
+	}
+}
+
+// purge removes all traces; a mount that is left is a fault.
+func (c *testCluster) purge() {
+	for _, uid := range []string{"pods"} {
+		_ = unix.Unmount(filepath.Join(c.dir, "kubelet", uid), unix.MNT_DETACH)
+	}
+	if err := os.RemoveAll(c.dir); err != nil {
+		c.t.Errorf("removing %s: %v", c.dir, err)
+	}
+}
+
+// enter puts a test into a network of its own.
+func enter(t *testing.T) bool { return kerneltest.Enter(t, kerneltest.Namespace(unix.CLONE_NEWNET)) }
+
+func TestPodLife(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	c := startCluster(t)
+	began := time.Now()
+	c.pod("life", "trap 'exit 0' TERM; echo hello; while :; do sleep 0.05; done", nil)
+	pod := c.ready("life")
+	t.Logf("ready after %s", time.Since(began))
+	if pod.Status.PodIP == "" || pod.Status.HostIP != "192.0.2.1" || pod.Status.QOSClass != v1.PodQOSBestEffort {
+		t.Errorf("status %+v", pod.Status)
+	}
+	began = time.Now()
+	c.remove("life")
+	t.Logf("gone after %s", time.Since(began))
+}
