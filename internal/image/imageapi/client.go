@@ -96,6 +96,19 @@ func (c *Client) List(ctx context.Context) (out []image.Image, err error) {
 	return out, c.call(ctx, http.MethodGet, "/images", &out)
 }
 
+// Save writes images as one archive.
+func (c *Client) Save(ctx context.Context, w io.Writer, refs ...string) error {
+	resp, err := c.do(ctx, http.MethodGet, "/images/save?"+url.Values{"ref": refs}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("saving images: the daemon's answer broke off: %w", err)
+	}
+	return nil
+}
+
 // Remove removes an image or one of its names.
 func (c *Client) Remove(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodDelete, "/images?"+url.Values{"ref": {ref}}.Encode(), nil)

@@ -5,6 +5,7 @@
 //	POST   /images/import?path=P&dir=1              a file or directory of this machine
 //	POST   /images/pull?ref=R&platform=P            body: pullRequest
 //	GET    /images                                  a list of images
+//	GET    /images/save?ref=R&ref=R                 answers with an archive
 //	POST   /images/tag?ref=R&name=N
 //	DELETE /images?ref=R
 //	POST   /images/prune
@@ -60,6 +61,7 @@ func New(s *image.Store) http.Handler {
 	h := &handler{s}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /images", h.list)
+	mux.HandleFunc("GET /images/save", h.save)
 	mux.HandleFunc("DELETE /images", h.remove)
 	mux.HandleFunc("POST /images/import", h.importArchive)
 	mux.HandleFunc("POST /images/pull", h.pull)
@@ -71,6 +73,22 @@ func New(s *image.Store) http.Handler {
 type handler struct{ s *image.Store }
 
 func (h *handler) list(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.s.List()) }
+
+// save answers with an archive. An error in the middle cuts the connection, so
+// that nobody takes a part for the whole.
+func (h *handler) save(w http.ResponseWriter, r *http.Request) {
+	refs := r.URL.Query()["ref"]
+	for _, ref := range refs {
+		if _, err := h.s.Resolve(ref); err != nil {
+			writeError(w, err)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	if err := h.s.Save(r.Context(), w, refs...); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
 
 func (h *handler) remove(w http.ResponseWriter, r *http.Request) {
 	if err := h.s.Remove(r.FormValue("ref")); err != nil {

@@ -62,6 +62,16 @@ func TestImportListRemove(t *testing.T) {
 	if err != nil || len(list) != 1 || len(list[0].Tags) != 2 {
 		t.Fatalf("list: %+v, %v", list, err)
 	}
+	var saved bytes.Buffer
+	if err := c.Save(ctx, &saved, "app:1"); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.Import(ctx, "-", &saved, ImportOptions{}); err != nil || again[0].ID != imgs[0].ID {
+		t.Errorf("what was saved: %v, %v", again, err)
+	}
+	if err := c.Save(ctx, &saved, "nothing"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("saving nothing: %v", err)
+	}
 	_, release, err := s.Prepare(ctx, imgs[0].ID, "key")
 	if err != nil {
 		t.Fatal(err)
