@@ -24,6 +24,7 @@ func parts() []string {
 		user.KubeControllerManager,
 		user.KubeScheduler,
 		user.KubeProxy,
+		"system:skiff", // the informers that all parts share
 		"system:skiff-dns",
 	}
 }
