@@ -97,6 +97,9 @@ func (st *stage) unpack(ctx context.Context, r io.Reader, want layerWant, report
 	}
 	l.rec.DiffID, l.rec.TarBytes = p.diffID(), p.limited.n
 	l.blob, l.blobSize = p.blobID(), src.n.Load()
+	if report != nil {
+		report(l.blobSize)
+	}
 	return l, l.check(want)
 }
 

@@ -192,6 +192,8 @@ func (l *lines) end(imgs []image.Image, err error) {
 		last.Error = err.Error()
 	}
 	l.line(last)
+	// The connection may serve other requests.
+	_ = l.rc.SetWriteDeadline(time.Time{})
 }
 
 // line ignores errors: a client that has gone cancels the request's context.
