@@ -21,7 +21,7 @@ func (cr *creation) makePlan(context.Context) error {
 		return err
 	}
 	p.fds = len(cr.files.list())
-	p.rootFD, p.rootPath, p.noPivot = -1, cr.c.Dir, cr.o.NoPivot
+	p.rootFD, p.noPivot = -1, cr.o.NoPivot
 	if err := cr.planNamespaces(); err != nil {
 		return err
 	}

@@ -32,6 +32,10 @@ type creation struct {
 
 // Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
 func Create(ctx context.Context, o CreateOptions) (*Container, error) {
+	return create(ctx, o, createParentSteps())
+}
+
+func create(ctx context.Context, o CreateOptions, steps []parentStep) (*Container, error) {
 	if err := validID(o.ID); err != nil {
 		return nil, err
 	}
@@ -43,7 +47,7 @@ func Create(ctx context.Context, o CreateOptions) (*Container, error) {
 	}
 	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), spec: o.Spec}}
 	defer cr.files.close()
-	for _, step := range createParentSteps() {
+	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			cr.rollback()
 			return nil, err
@@ -88,7 +92,7 @@ func (cr *creation) makeDir(context.Context) error {
 	if err := os.MkdirAll(cr.o.StateDir, 0o700); err != nil {
 		return err
 	}
-	err := os.Mkdir(cr.c.Dir, 0o711) // others may pass: a mapped root has to reach the mount point
+	err := os.Mkdir(cr.c.Dir, 0o700)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("container with id %q: %w", cr.o.ID, ErrExists)
 	}
@@ -193,11 +197,11 @@ func (cr *creation) saveCreating(context.Context) error {
 	o := &cr.o
 	cr.c.rec = record{
 		Version: specs.Version, ID: o.ID, PID: cr.child.pid, Start: start, Boot: bootID(), Bundle: o.Bundle,
-		Rootfs: cr.plan.rootPath, Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
+		Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
 		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}
-	if o.Rootfs == nil {
-		cr.c.rec.Rootfs = absRoot(o)
+	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {
+		cr.c.rec.Rootfs = o.Rootfs.Upper
 	}
 	return cr.c.save()
 }

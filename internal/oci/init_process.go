@@ -109,6 +109,9 @@ func (s *initState) becomeUser() error {
 	if err := s.setIDs(); err != nil {
 		return err
 	}
+	if err := s.closeOwn(); err != nil {
+		return err
+	}
 	if err := s.enterCwd(); err != nil {
 		return err
 	}
@@ -140,6 +143,18 @@ func (s *initState) loadSeccomp() error {
 	err = s.up.send(msgListener, "", fd)
 	unix.Close(fd)
 	return os.NewSyscallError("sendmsg", err)
+}
+
+// closeOwn closes everything that only init needed, before the process's own settings come into play. What is left is
+// the process's and the socket to the parent, which is no way to a directory.
+func (s *initState) closeOwn() error {
+	up := uint(s.up)
+	if up > uint(s.fds) {
+		if err := unix.CloseRange(uint(s.fds), up-1, 0); err != nil {
+			return os.NewSyscallError("close_range", err)
+		}
+	}
+	return os.NewSyscallError("close_range", unix.CloseRange(up+1, 1<<31-1, 0))
 }
 
 // keepFiles lets the preserved descriptors through; all others close at execve, the socket to the parent among them,

@@ -9,8 +9,9 @@ import (
 	"skiff.dev/skiff/internal/kernel/mount"
 )
 
-// attachRoot makes the new root a mount in the container's mount namespace, on the container's own state directory:
-// pivot_root wants a mount point, and this directory is the one place that is certainly there and certainly ours.
+// attachRoot makes the new root a mount in the container's mount namespace, because pivot_root wants a mount point. It
+// goes on top of "/": the one place that is certainly there and that the root of any user namespace can reach. Absolute
+// paths still lead into the old root, since a process starts below what is mounted over its own root.
 func (s *initState) attachRoot() error {
 	if !s.newMounts {
 		return s.openPlainRoot()
@@ -35,9 +36,9 @@ func (s *initState) attachRoot() error {
 			return err
 		}
 	}
-	at, err := unix.Open(s.rootPath, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	at, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: s.rootPath, Err: err}
+		return &os.PathError{Op: "open", Path: "/", Err: err}
 	}
 	defer unix.Close(at)
 	if err := mount.Attach(fd, at); err != nil {

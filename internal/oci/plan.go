@@ -12,7 +12,6 @@ type plan struct {
 
 	rootFD     int // bind mount of the root directory; -1 with an overlay
 	overlay    overlayPlan
-	rootPath   string // where the root is attached in the new mount namespace: the container's own directory
 	rootProp   uint64
 	noPivot    bool
 	newMounts  bool // a new mount namespace was made
@@ -149,7 +148,6 @@ func (p *plan) code(c *coder) {
 	c.str(&p.overlay.work)
 	c.flag(&p.overlay.readonly)
 	c.flag(&p.overlay.volatile)
-	c.str(&p.rootPath)
 	coded(c, &p.rootProp)
 	c.flag(&p.noPivot)
 	c.flag(&p.newMounts)

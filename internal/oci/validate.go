@@ -281,4 +281,3 @@ func checkTimeOffsets(s *specs.Spec) error {
 	}
 	return nil
 }
-

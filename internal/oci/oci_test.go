@@ -1,0 +1,460 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
+	"skiff.dev/skiff/internal/oci/defaults"
+)
+
+// TestMain also is init: Create runs this very program in the container.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "init":
+			InitMain(os.Args[2:])
+		case "pause":
+			os.Exit(PauseMain(nil))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// box is one container under test, with a busybox for a root file system.
+type box struct {
+	t     *testing.T
+	spec  *specs.Spec
+	opts  CreateOptions
+	root  string
+	c     *Container
+	out   *os.File
+	warns []string
+}
+
+var boxes int
+
+func newBox(t *testing.T, script string) *box {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("busybox is not installed")
+	}
+	boxes++
+	b := &box{t: t, root: filepath.Join(t.TempDir(), "root")}
+	os.MkdirAll(filepath.Join(b.root, "bin"), 0o755)
+	data, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.root, "bin/busybox"), data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range strings.Fields("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink") {
+		os.Symlink("busybox", filepath.Join(b.root, "bin", n))
+	}
+	b.spec = defaults.Spec()
+	b.spec.Root = &specs.Root{Path: b.root}
+	b.spec.Process.Terminal = false
+	b.spec.Process.Args = []string{"sh", "-c", script}
+	id := fmt.Sprintf("skiff-test-%d-%d", os.Getpid(), boxes)
+	b.spec.Linux.CgroupsPath = "/" + id
+	if b.out, err = os.CreateTemp(t.TempDir(), "out"); err != nil {
+		t.Fatal(err)
+	}
+	b.opts = CreateOptions{ID: id, StateDir: filepath.Join(t.TempDir(), "state"), Spec: b.spec,
+		Stdio: [3]*os.File{nil, b.out, b.out}, Warn: func(w string) { b.warns = append(b.warns, w) }}
+	t.Cleanup(func() {
+		if b.c != nil {
+			b.c.Delete(true)
+			b.c.Init.Wait()
+		}
+		b.out.Close()
+	})
+	return b
+}
+
+// giveTo makes the root file system belong to a mapped root, who must also be able to reach it.
+func (b *box) giveTo(id int) {
+	filepath.WalkDir(b.root, func(p string, _ os.DirEntry, _ error) error { return os.Lchown(p, id, id) })
+	for d := b.root; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+}
+
+func (b *box) create() error {
+	var err error
+	b.c, err = Create(context.Background(), b.opts)
+	return err
+}
+
+// run goes through the whole life and returns output and exit code.
+func (b *box) run() (string, int) {
+	b.t.Helper()
+	if err := b.create(); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.c.Start(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	st, err := b.c.Init.Wait()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.c.Delete(false); err != nil {
+		b.t.Fatal(err)
+	}
+	b.clean()
+	return b.output(), st.Code
+}
+
+func (b *box) output() string {
+	b.out.Seek(0, 0)
+	all, _ := io.ReadAll(b.out)
+	return strings.TrimSpace(string(all))
+}
+
+// clean makes sure that nothing of the container is left.
+func (b *box) clean() {
+	b.t.Helper()
+	b.c = nil
+	if _, err := os.Lstat(filepath.Join(b.opts.StateDir, b.opts.ID)); !errors.Is(err, os.ErrNotExist) {
+		b.t.Errorf("state directory is left: %v", err)
+	}
+	m, err := cgroup.New(b.spec.Linux.CgroupsPath)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if m.Exists() {
+		b.t.Error("cgroup is left")
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if strings.Contains(string(mounts), b.opts.ID) || strings.Contains(string(mounts), b.root) {
+		b.t.Error("a mount is left on the host")
+	}
+}
+
+func TestLife(t *testing.T) {
+	b := newBox(t, "echo hello; exit 7")
+	if err := b.create(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := b.c.State(); err != nil || s.Status != specs.StateCreated || s.Pid != b.c.Init.PID {
+		t.Fatalf("state after create: %+v, %v", s, err)
+	}
+	if _, err := Create(context.Background(), b.opts); !errors.Is(err, ErrExists) {
+		t.Errorf("second create: %v", err)
+	}
+	if err := b.c.Delete(false); !errors.Is(err, ErrNotStopped) {
+		t.Errorf("delete of a created container: %v", err)
+	}
+	loaded, err := Load(b.opts.StateDir, b.opts.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := loaded.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := b.c.Init.Wait(); err != nil || st.Code != 7 {
+		t.Errorf("exit: %+v, %v", st, err)
+	}
+	if s, _ := b.c.State(); s.Status != specs.StateStopped || s.Pid != 0 {
+		t.Errorf("state at the end: %+v", s)
+	}
+	if err := b.c.Start(context.Background()); !errors.Is(err, ErrNotCreated) {
+		t.Errorf("start of a stopped container: %v", err)
+	}
+	if err := b.c.Delete(false); err != nil {
+		t.Error(err)
+	}
+	if out := b.output(); out != "hello" {
+		t.Errorf("output %q", out)
+	}
+	b.clean()
+	if _, err := Load(b.opts.StateDir, b.opts.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("load after delete: %v", err)
+	}
+}
+
+// TestOutput runs one script per property and compares what it prints.
+func TestOutput(t *testing.T) {
+	for _, tc := range []struct {
+		name, script, want string
+		edit               func(*box)
+	}{
+		{"pid 1", "echo $$", "1", nil},
+		{"hostname", "hostname", "skiff", nil},
+		{"user", "id -u; id -g; id -G", "1000\n100\n100 5 6", func(b *box) {
+			b.spec.Process.User = specs.User{UID: 1000, GID: 100, AdditionalGids: []uint32{5, 6}}
+		}},
+		{"no inheritable capabilities", "grep -E 'CapInh|CapAmb' /proc/self/status", "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000", nil},
+		{"capabilities", "grep -E 'CapEff|CapBnd' /proc/self/status", "CapEff:\t0000000000000020\nCapBnd:\t0000000000000020", func(b *box) {
+			b.spec.Process.Capabilities = defaults.CapabilitySets([]string{"CAP_KILL"})
+		}},
+		{"no new privileges", "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1", nil},
+		{"descriptors", "ls /proc/self/fd", "0\n1\n2\n3", nil},
+		{"masked file", "cat /proc/timer_list | head -c 1", "", nil},
+		{"masked directory", "ls /proc/acpi /sys/firmware; mkdir /sys/firmware/x 2>/dev/null || echo refused", "/proc/acpi:\n\n/sys/firmware:\nrefused", nil},
+		{"read-only path", "echo x 2>/dev/null >/proc/sys/kernel/domainname || echo refused", "refused", nil},
+		{"read-only cgroup", "echo 0 2>/dev/null >/sys/fs/cgroup/cgroup.procs || echo 0 2>/dev/null >/sys/fs/cgroup/pids/cgroup.procs || echo refused", "refused", nil},
+		{"own cgroup", "grep -c test /proc/self/cgroup || true", "0", func(b *box) {}},
+		{"sysctl", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "0", func(b *box) {
+			b.spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
+		}},
+		{"read-only root", "mkdir /x 2>/dev/null || echo refused", "refused", func(b *box) { b.spec.Root.Readonly = true }},
+		{"working directory", "pwd", "/bin", func(b *box) { b.spec.Process.Cwd = "/bin" }},
+		{"rlimit", "ulimit -n", "77", func(b *box) {
+			b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}}
+		}},
+		{"umask", "umask", "0027", func(b *box) { u := uint32(0o27); b.spec.Process.User.Umask = &u }},
+		{"devices", "ls /dev", "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero", nil},
+		{"null works", "echo x >/dev/null && echo ok", "ok", nil},
+		{"loopback is up", "cat /sys/class/net/lo/operstate; cat /proc/net/if_inet6 | grep -c lo", "unknown\n1", nil},
+		{"seccomp", "unshare -U true 2>/dev/null || echo refused", "refused", func(b *box) {
+			b.spec.Linux.Seccomp = defaults.Seccomp(defaults.Capabilities())
+		}},
+		{"seccomp with privileges", "mount -t tmpfs x /bin 2>/dev/null || echo refused; grep Seccomp: /proc/self/status", "refused\nSeccomp:\t2", func(b *box) {
+			b.spec.Process.NoNewPrivileges = false
+			b.spec.Linux.Seccomp = defaults.Seccomp(defaults.Capabilities())
+			b.spec.Process.Capabilities = defaults.CapabilitySets([]string{"CAP_SYS_ADMIN"})
+		}},
+		{"bind", "cat /data/f; echo x 2>/dev/null >/data/f || echo refused", "content\nrefused", func(b *box) {
+			dir := b.t.TempDir()
+			os.WriteFile(dir+"/f", []byte("content\n"), 0o644)
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"rbind", "ro"}})
+		}},
+		{"bind of a file", "cat /etc/deep/f", "content", func(b *box) {
+			f := b.t.TempDir() + "/f"
+			os.WriteFile(f, []byte("content\n"), 0o644)
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/etc/deep/f", Source: f, Options: []string{"bind"}})
+		}},
+		{"tmpcopyup", "ls /bin/sh; grep -c ' /bin tmpfs' /proc/mounts", "/bin/sh\n1", func(b *box) {
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/bin", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
+		}},
+		{"user namespace", "id -u; cat /proc/self/uid_map; test -c /dev/null && echo dev", "0\n         0     100000      65536\ndev", func(b *box) {
+			maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+			b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps
+			b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			b.giveTo(100000)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBox(t, tc.script)
+			if tc.edit != nil {
+				tc.edit(b)
+			}
+			if out, _ := b.run(); out != tc.want {
+				t.Errorf("printed %q, want %q (warnings %q)", out, tc.want, b.warns)
+			}
+		})
+	}
+}
+
+func TestOverlayRoot(t *testing.T) {
+	b := newBox(t, "cat /low; echo new > /low; cat /low")
+	lower, upper, work := t.TempDir(), t.TempDir(), t.TempDir()
+	os.WriteFile(lower+"/low", []byte("old\n"), 0o644)
+	b.opts.Rootfs = &Overlay{Lower: []string{lower, b.root}, Upper: upper, Work: work}
+	b.spec.Root = nil
+	if out, _ := b.run(); out != "old\nnew" {
+		t.Errorf("printed %q", out)
+	}
+	if got, _ := os.ReadFile(upper + "/low"); string(got) != "new\n" {
+		t.Errorf("upper holds %q", got)
+	}
+}
+
+// TestRollback fails after each of the parent's steps in turn.
+func TestRollback(t *testing.T) {
+	boom := errors.New("boom")
+	for i, s := range createParentSteps() {
+		t.Run(s.name, func(t *testing.T) {
+			b := newBox(t, "true")
+			steps := createParentSteps()
+			do := steps[i].do
+			steps[i].do = func(cr *creation, ctx context.Context) error { return errors.Join(do(cr, ctx), boom) }
+			if _, err := create(context.Background(), b.opts, steps); !errors.Is(err, boom) {
+				t.Fatalf("create: %v", err)
+			}
+			b.clean()
+			if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+				t.Errorf("a child is left: %v", err)
+			}
+		})
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	for _, tc := range []struct{ cmd, want string }{
+		{"nope", `exec: "nope": executable file not found in $PATH`},
+		{"/nope", "no such file or directory"},
+		{"/etc", "permission denied"},
+	} {
+		b := newBox(t, "")
+		os.Mkdir(b.root+"/etc", 0o755)
+		b.spec.Process.Args = []string{tc.cmd}
+		if err := b.create(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.c.Start(context.Background()); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("start of %q: %v, want %q", tc.cmd, err, tc.want)
+		}
+	}
+}
+
+func (b *box) start() *Container {
+	b.t.Helper()
+	if err := b.create(); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.c.Start(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.c
+}
+
+func (b *box) exec(o ExecOptions, args ...string) (ExitStatus, error) {
+	p := *b.spec.Process
+	p.Args = args
+	if o.Spec == nil {
+		o.Spec = &p
+	}
+	o.Stdio = [3]*os.File{nil, b.out, b.out}
+	proc, err := b.c.Exec(context.Background(), o)
+	if err != nil {
+		return ExitStatus{}, err
+	}
+	defer proc.Close()
+	return proc.Wait()
+}
+
+func TestExec(t *testing.T) {
+	b := newBox(t, "sleep 100")
+	c := b.start()
+	st, err := b.exec(ExecOptions{}, "sh", "-c", "for n in pid mnt cgroup net; do readlink /proc/self/ns/$n; done; exit 3")
+	if err != nil || st.Code != 3 {
+		t.Fatalf("exec: %+v, %v", st, err)
+	}
+	var want []string
+	for _, n := range []string{"pid", "mnt", "cgroup", "net"} {
+		l, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", c.Init.PID, n))
+		want = append(want, l)
+	}
+	if out := b.output(); out != strings.Join(want, "\n") {
+		t.Errorf("namespaces %q, want %q", out, want)
+	}
+	if _, err := b.exec(ExecOptions{}, "nope"); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("exec of a missing program: %v", err)
+	}
+	if err := c.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := c.Status(); s != StatePaused {
+		t.Errorf("status %q", s)
+	}
+	if _, err := b.exec(ExecOptions{}, "true"); err == nil {
+		t.Error("exec in a paused container")
+	}
+	if err := c.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Kill(unix.SIGKILL, true); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := c.Init.Wait(); err != nil || st.Code != 137 || st.Signal != 9 {
+		t.Errorf("exit %+v, %v", st, err)
+	}
+	if _, err := b.exec(ExecOptions{}, "true"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("exec in a stopped container: %v", err)
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	b := newBox(t, "sleep 100")
+	b.start()
+	p := *b.spec.Process
+	p.Terminal, p.ConsoleSize = true, &specs.Box{Height: 33, Width: 77}
+	p.Args = []string{"sh", "-c", "stty size; test -t 0 && test -t 2 && echo tty"}
+	proc, err := b.c.Exec(context.Background(), ExecOptions{Spec: &p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	all, _ := io.ReadAll(proc.Console) // ends with EIO
+	if got := strings.ReplaceAll(string(all), "\r", ""); got != "33 77\ntty\n" {
+		t.Errorf("terminal printed %q", got)
+	}
+	proc.Wait()
+
+	b2 := newBox(t, "")
+	b2.spec.Process.Terminal, b2.spec.Process.ConsoleSize = true, &specs.Box{Height: 11, Width: 22}
+	b2.spec.Process.Args = []string{"sh", "-c", "echo c > /dev/console; stty size; readlink /proc/self/fd/0"}
+	c := b2.start()
+	all, _ = io.ReadAll(c.Init.Console)
+	if got := strings.ReplaceAll(string(all), "\r", ""); got != "c\n11 22\n/dev/pts/0\n" {
+		t.Errorf("terminal printed %q", got)
+	}
+	c.Init.Wait()
+}
+
+func TestOOM(t *testing.T) {
+	b := newBox(t, "dd if=/dev/zero of=/dev/shm/f bs=1M count=60 2>/dev/null; true")
+	limit := int64(24 << 20)
+	b.spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
+	if err := b.create(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan uint64, 8)
+	if err := b.c.WatchOOM(t.Context(), func(n uint64) { got <- n }); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.c.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-got:
+	case <-time.After(10 * time.Second):
+		t.Error("no event")
+	}
+	b.c.Init.Wait()
+	if n, err := b.c.OOMKills(); err != nil || n == 0 {
+		t.Errorf("kills %d, %v", n, err)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	b := newBox(t, "echo main")
+	log := filepath.Join(t.TempDir(), "log")
+	hook := func(name string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + name + " $(cat | grep -o '\"status\":\"[a-z]*\"') >> " + log}}}
+	}
+	b.spec.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
+		Poststart: hook("poststart"), Poststop: hook("poststop")}
+	b.run()
+	got, _ := os.ReadFile(log)
+	want := "createRuntime \"status\":\"creating\"\ncreateContainer \"status\":\"creating\"\npoststart \"status\":\"running\"\npoststop \"status\":\"stopped\"\n"
+	if string(got) != want {
+		t.Errorf("hooks wrote %q, want %q", got, want)
+	}
+
+	b = newBox(t, "true")
+	b.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo reason; exit 4"}}}}
+	if err := b.create(); err == nil || !strings.Contains(err.Error(), "reason") || !strings.Contains(err.Error(), "exit status 4") {
+		t.Errorf("failing hook: %v", err)
+	}
+	b.clean()
+}

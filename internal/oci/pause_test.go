@@ -1,0 +1,66 @@
+package oci
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPause runs pause as pid 1 of a pid namespace, gives it an orphan, and ends it.
+func TestPause(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT} {
+		cmd := exec.Command(self, "pause")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := cmd.Process.Pid
+		waitFor(t, "pause to wait for signals", func() bool {
+			b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+			return strings.Contains(string(b), "SigIgn:\t0000000000010000") // SIGCHLD
+		})
+		orphan(t, pid)
+		waitFor(t, "the orphan to be reaped", func() bool {
+			b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/children")
+			return len(b) == 0
+		})
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("pause after %v: %v", sig, err)
+		}
+	}
+}
+
+// orphan leaves a dead process to the pid 1 of pid's namespace.
+func orphan(t *testing.T, pid int) {
+	t.Helper()
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-p", "sh", "-c", "sh -c 'sleep 0.05' & exit 0").CombinedOutput()
+	if err != nil {
+		t.Skipf("nsenter: %v %s", err, out)
+	}
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited too long for %s", what)
+}
