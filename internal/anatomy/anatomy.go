@@ -79,7 +79,7 @@ func Read(s Subject) (Pod, error) {
 	if s.Pause == 0 {
 		return p, fmt.Errorf("pod %s/%s has no pause process: it does not run", s.Namespace, s.Name)
 	}
-	host := inodesOf(1)
+	host := inodesOf(self)
 	pause := inodesOf(s.Pause)
 	if len(pause) == 0 {
 		return p, fmt.Errorf("pod %s/%s: its pause process %d is gone", s.Namespace, s.Name, s.Pause)

@@ -8,6 +8,9 @@ import (
 	"skiff.dev/skiff/internal/kernel/namespace"
 )
 
+// self asks for the namespaces of this process, which are the host's.
+const self = 0
+
 // inodesOf reads the namespaces of a process by the names of /proc/PID/ns.
 // The map is empty when the process is gone.
 func inodesOf(pid int) map[string]uint64 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"skiff.dev/skiff/internal/control"
 	"skiff.dev/skiff/internal/image"
@@ -181,8 +182,8 @@ func showImage(w io.Writer, i image.Image) {
 		names = []string{"<none>"}
 	}
 	age := "-"
-	if !i.Created.IsZero() {
-		age = time.Since(i.Created).Round(time.Minute).String()
+	if !i.Imported.IsZero() {
+		age = duration.HumanDuration(time.Since(i.Imported))
 	}
 	for _, name := range names {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, shorten(i.ID), size(uint64(i.Size)), age)
