@@ -21,7 +21,7 @@ func (s *server) doAttach(c *call) {
 		s.fail(c.conn, err)
 		return
 	}
-	taps := s.attachOutputs(e, c)
+	a := &session{Kind: sessionAttach, ID: c.req.ID, Stdin: req.Stdin, conn: c.conn, taps: s.attachOutputs(e, c)}
 	r := response{Terminal: e.rec.Terminal}
 	var files []*os.File
 	if input != nil {
@@ -29,22 +29,34 @@ func (s *server) doAttach(c *call) {
 	}
 	delivered := s.reply(c.conn, r, files...)
 	closeFiles(files)
-	if delivered {
-		select {
-		case <-e.exited:
-		case <-c.conn.hangup():
-		}
+	if !delivered {
+		c.conn.shutdown()
 	}
-	s.outs.poll.call(func() {
-		for _, t := range taps {
-			if delivered && t.src.fd < 0 {
-				continue // the last bytes may still be on their way
+	s.begun(a)
+	c.release()
+	s.followAttach(a, e)
+}
+
+// followAttach lasts until the client leaves or the container ends.
+func (s *server) followAttach(a *session, e *entry) {
+	left := false
+	select {
+	case <-e.exited:
+	case <-a.conn.hangup():
+		left = true
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	s.over(a)
+	if left {
+		s.outs.poll.call(func() {
+			for _, t := range a.taps {
+				t.drop()
+				t.src.sweep()
 			}
-			t.drop()
-			t.src.sweep()
-		}
-	})
-	if req.Stdin && e.rec.StdinOnce && !e.rec.Terminal {
+		})
+	}
+	if a.Stdin && e.rec.StdinOnce && !e.rec.Terminal {
 		e.closeStdin()
 	}
 }

@@ -149,14 +149,33 @@ func (c *Client) one(ctx context.Context, req request) (Container, error) {
 	return *r.Container, nil
 }
 
-// ask sends a request on a connection of its own and reads one answer.
+// ask sends a request on a connection of its own and reads one answer. A
+// request that may be repeated is, when the supervisor was replaced before it
+// had read it.
 func (c *Client) ask(ctx context.Context, req request, files ...*os.File) (response, error) {
 	k, r, got, err := c.open(ctx, req, files...)
+	for range maxRepeats {
+		if !errors.Is(err, ErrGone) || !repeatable(req.Op) || ctx.Err() != nil {
+			break
+		}
+		k, r, got, err = c.open(ctx, req, files...)
+	}
 	if err != nil {
 		return r, err
 	}
 	closeFiles(got)
 	return r, k.close()
+}
+
+// maxRepeats bounds how often a request is repeated.
+const maxRepeats = 5
+
+func repeatable(op string) bool {
+	switch op {
+	case "get", "list", "info", "wait", "pids", "signal", "delete", "reopen", "resize", "update":
+		return true
+	}
+	return false
 }
 
 // open is ask, for requests whose connection lives on.

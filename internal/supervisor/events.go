@@ -32,6 +32,7 @@ func (b *subscriber) replace() {
 
 // doEvents makes the connection the event stream, in place of an older one.
 func (s *server) doEvents(c *call) {
+	c.release() // the client comes back after an upgrade
 	b := &subscriber{conn: c.conn, dirty: map[string]struct{}{}, wake: make(chan struct{}, 1), replaced: make(chan struct{})}
 	s.mu.Lock()
 	old := s.sub

@@ -35,20 +35,28 @@ func (s *server) doExec(c *call) {
 	closeFiles(files)
 	closeFiles(c.files)
 	c.files = nil
-	x := &execution{pidfd: process.PIDFD, conn: c.conn}
+	x := &session{Kind: sessionExec, ID: c.req.ID, Kill: c.req.Exec.KillOnClose || !delivered, pidfd: process.PIDFD, conn: c.conn}
+	s.begun(x)
+	c.release()
+	s.followExec(x)
+}
+
+// followExec lasts as long as the process.
+func (s *server) followExec(x *session) {
 	defer x.pidfd.Close()
-	s.mu.Lock()
-	s.execs[x] = struct{}{}
-	s.mu.Unlock()
 	done, err := s.watchExec(x)
 	if err != nil {
-		s.log.Error("process of an exec is not watched", "container", c.req.ID, "err", err)
+		s.log.Error("process of an exec is not watched", "container", x.ID, "err", err)
+		_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
+		_, _ = pidfd.Wait(x.pidfd)
+		s.over(x)
+		s.fail(x.conn, err)
+		return
 	}
-	kill := c.req.Exec.KillOnClose || !delivered || err != nil
 	select {
 	case <-done:
-	case <-c.conn.hangup():
-		if kill {
+	case <-x.conn.hangup():
+		if x.Kill {
 			_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
 		}
 		<-done

@@ -20,6 +20,7 @@ type poller struct {
 	handlers map[int32]func(events uint32)
 	posted   []func()
 	closed   bool
+	ended    chan struct{} // closed when run has returned
 
 	// deadline, if set, is asked for the next time to wake up; the handler of
 	// time is expire.
@@ -90,11 +91,23 @@ func (p *poller) call(f func()) {
 	<-done
 }
 
+// stop ends run and waits for it. What is posted from then on waits for the
+// next run.
 func (p *poller) stop() {
 	p.mu.Lock()
 	p.closed = true
+	ended := p.ended
 	p.mu.Unlock()
 	p.kick()
+	<-ended
+}
+
+// reopen makes the poller ready for run.
+func (p *poller) reopen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = false
+	p.ended = make(chan struct{})
 }
 
 func (p *poller) kick() {
@@ -103,6 +116,7 @@ func (p *poller) kick() {
 
 // run handles events until stop.
 func (p *poller) run() error {
+	defer close(p.ended)
 	events := make([]unix.EpollEvent, 32)
 	for {
 		n, err := unix.EpollWait(p.epfd, events, p.timeout())

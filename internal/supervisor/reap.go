@@ -26,6 +26,8 @@ func (s *server) watchExit(e *entry) error {
 // reap collects the exit of init: what it wrote is logged first, then the exit
 // is on disk, then clients hear of it.
 func (s *server) reap(e *entry) {
+	s.life.RLock()
+	defer s.life.RUnlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.pidfd == nil || e.rec.Phase == PhaseExited {
@@ -116,35 +118,26 @@ func signalOf(w unix.WaitStatus) unix.Signal {
 	return 0
 }
 
-// execution is a process begun by exec.
-type execution struct {
-	pidfd *os.File
-	conn  *conn
-}
-
 // watchExec sends the process's exit on its connection and closes the channel.
-func (s *server) watchExec(x *execution) (<-chan struct{}, error) {
+func (s *server) watchExec(x *session) (<-chan struct{}, error) {
 	done := make(chan struct{})
 	fd := int(x.pidfd.Fd())
 	collect := func() {
+		s.life.RLock()
+		defer s.life.RUnlock()
 		defer close(done)
 		status, err := pidfd.Wait(x.pidfd)
 		exit := exitOf(status.Code, int(status.Signal))
 		if err != nil {
 			exit = Exit{At: time.Now(), Code: UnknownExitCode, Unknown: true}
 		}
-		s.mu.Lock()
-		delete(s.execs, x)
-		s.mu.Unlock()
+		s.over(x)
 		s.reply(x.conn, response{Exit: &exit})
 	}
 	err := s.exits.add(fd, unix.EPOLLIN, func(uint32) {
 		s.exits.remove(fd)
 		go collect()
 	})
-	if err != nil {
-		go collect() // at the price of a thread
-	}
 	return done, err
 }
 

@@ -26,6 +26,7 @@ const (
 type server struct {
 	log     *slog.Logger
 	socket  string
+	dir     string
 	records records
 	ociDir  string
 	lock    *os.File
@@ -45,14 +46,18 @@ type server struct {
 	entries map[string]*entry
 	seq     uint64
 	sub     *subscriber
-	execs   map[*execution]struct{}
 	warned  map[string]struct{}
+
+	// life is held for reading by whatever may not be cut short, and for
+	// writing by an upgrade, which replaces the program.
+	life     sync.RWMutex
+	sessions map[*session]struct{}
 }
 
 func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 	s := &server{
-		log: log, socket: socket, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
-		started: time.Now(), entries: map[string]*entry{}, execs: map[*execution]struct{}{}, warned: map[string]struct{}{},
+		log: log, socket: socket, dir: dir, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
+		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, warned: map[string]struct{}{},
 		slots: make(chan struct{}, maxConns), done: make(chan struct{}),
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -80,14 +85,7 @@ func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 // begin takes over from a predecessor: the one that executed this program in
 // its place (resume >= 0), or one that died.
 func (s *server) begin(resume int) error {
-	for _, p := range []*poller{s.exits, s.outs.poll} {
-		go func() {
-			if err := p.run(); err != nil {
-				s.log.Error("event loop ends", "err", err)
-				s.end()
-			}
-		}()
-	}
+	s.runPollers()
 	if resume >= 0 {
 		return s.resume(resume)
 	}
@@ -102,6 +100,19 @@ func (s *server) begin(resume int) error {
 	}
 	s.listen, err = listenUnix(s.socket)
 	return err
+}
+
+// runPollers starts both event loops.
+func (s *server) runPollers() {
+	for _, p := range []*poller{s.exits, s.outs.poll} {
+		p.reopen()
+		go func() {
+			if err := p.run(); err != nil {
+				s.log.Error("event loop ends", "err", err)
+				s.end()
+			}
+		}()
+	}
 }
 
 // listenUnix makes the socket, over the remains of a predecessor that died; the
@@ -222,7 +233,10 @@ func (s *server) handle(c *conn) {
 		s.reply(c, response{Error: &wireError{Text: fmt.Sprintf("supervisor does not know the request %q", req.Op)}})
 		return
 	}
-	run(s, &call{conn: c, req: &req, files: files})
+	s.life.RLock()
+	release := sync.OnceFunc(s.life.RUnlock)
+	defer release()
+	run(s, &call{conn: c, req: &req, files: files, release: release})
 }
 
 func (s *server) reply(c *conn, r response, files ...*os.File) bool {

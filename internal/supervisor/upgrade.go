@@ -1,8 +1,318 @@
 package supervisor
 
-import "errors"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
 
-// doUpgrade executes a successor in place.
-func (s *server) doUpgrade(c *call) { s.fail(c.conn, errors.New("upgrade is not there yet")) }
+	"golang.org/x/sys/unix"
 
-func (s *server) resume(fd int) error { return errors.New("upgrade is not there yet") }
+	"skiff.dev/skiff/internal/kernel/pidfd"
+	"skiff.dev/skiff/internal/oci"
+)
+
+// handoffVersion grows when an old supervisor's state would be misread.
+const handoffVersion = 1
+
+// upgradeTime is how long an upgrade waits for requests under way.
+const upgradeTime = 10 * time.Second
+
+// handoff is what the supervisor leaves to the program that replaces it. The
+// numbers are descriptors, which execve keeps.
+type handoff struct {
+	Version      int              `json:"version"`
+	Listen, Lock int              `json:",omitempty"`
+	Asker        int              `json:"asker"` // who waits to hear of the success
+	Seq, Epoch   uint64           `json:",omitempty"`
+	StartedAt    time.Time        `json:"startedAt"`
+	Entries      []handoffEntry   `json:"entries"`
+	Sessions     []handoffSession `json:"sessions"`
+}
+
+type handoffEntry struct {
+	Record  record          `json:"record"`
+	Child   bool            `json:"child"`
+	PIDFD   int             `json:"pidfd"`
+	Stdin   int             `json:"stdin"`
+	Console int             `json:"console"`
+	Outputs []handoffOutput `json:"outputs"`
+	Partial map[string]bool `json:"partial,omitempty"`
+	Lost    int64           `json:"lost,omitempty"`
+}
+
+type handoffOutput struct {
+	Stream string `json:"stream"`
+	FD     int    `json:"fd"`
+}
+
+type handoffSession struct {
+	session
+	Conn  int          `json:"conn"`
+	PIDFD int          `json:"pidfd"`
+	Taps  []handoffTap `json:"taps,omitempty"`
+}
+
+type handoffTap struct {
+	Stream  string `json:"stream"`
+	FD      int    `json:"fd"`
+	Pending []byte `json:"pending,omitempty"`
+}
+
+// doUpgrade executes the program that came with the request in the place of
+// this one. Children stay children, pipes and terminals stay open, requests
+// that arrive meanwhile wait in the socket's backlog.
+func (s *server) doUpgrade(c *call) {
+	if len(c.files) != 1 {
+		s.fail(c.conn, errors.New("upgrade needs one program"))
+		return
+	}
+	c.release()
+	for end := time.Now().Add(upgradeTime); !s.life.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.fail(c.conn, errors.New("upgrade gave up: requests are under way"))
+			return
+		}
+	}
+	// From here on nothing moves: no request, no reaping, no reading.
+	s.exits.stop()
+	s.outs.poll.stop()
+	err := s.replace(c)
+	// Still here: go on as before.
+	s.runPollers()
+	s.life.Unlock()
+	s.fail(c.conn, fmt.Errorf("replacing the supervisor: %w", err))
+}
+
+// replace does not return when it succeeds.
+func (s *server) replace(c *call) error {
+	k := &keeper{}
+	defer k.close()
+	h := s.handoff(k)
+	h.Asker = k.conn(c.conn)
+	data, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("encoding the state: %w", err)
+	}
+	fd, err := unix.MemfdCreate("supervisor-state", 0)
+	if err != nil {
+		return fmt.Errorf("keeping the state: memfd_create: %w", err)
+	}
+	state := os.NewFile(uintptr(fd), "state")
+	defer state.Close()
+	if _, err := state.Write(data); err != nil {
+		return fmt.Errorf("keeping the state: %w", err)
+	}
+	exe := k.file(c.files[0])
+	if k.err != nil {
+		return fmt.Errorf("keeping descriptors: %w", k.err)
+	}
+	argv := []string{"skiff-oci", "supervisor", "--socket", s.socket, "--dir", s.dir, "--resume-fd", fmt.Sprint(fd)}
+	return os.NewSyscallError("execve", unix.Exec(fmt.Sprintf("/proc/self/fd/%d", exe), argv, os.Environ()))
+}
+
+// keeper makes copies of descriptors that execve keeps.
+type keeper struct {
+	fds []int
+	err error
+}
+
+func (k *keeper) fd(fd int) int {
+	if fd < 0 || k.err != nil {
+		return -1
+	}
+	kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 3)
+	if err != nil {
+		k.err = err
+		return -1
+	}
+	k.fds = append(k.fds, kept)
+	return kept
+}
+
+func (k *keeper) file(f *os.File) int {
+	if f == nil {
+		return -1
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		k.err = errors.Join(k.err, err)
+		return -1
+	}
+	kept := -1
+	if err := raw.Control(func(fd uintptr) { kept = k.fd(int(fd)) }); err != nil {
+		k.err = errors.Join(k.err, err)
+	}
+	return kept
+}
+
+func (k *keeper) conn(c *conn) int { return k.file(c.f) }
+
+func (k *keeper) close() {
+	for _, fd := range k.fds {
+		unix.Close(fd)
+	}
+}
+
+// handoff writes the state down. Nothing else runs.
+func (s *server) handoff(k *keeper) *handoff {
+	h := &handoff{
+		Version: handoffVersion, Listen: k.file(s.listen), Lock: k.file(s.lock),
+		Seq: s.seq, Epoch: s.epoch, StartedAt: s.started,
+	}
+	for _, e := range s.entries {
+		if e.public.Load() == nil {
+			continue
+		}
+		he := handoffEntry{Record: e.rec, Child: e.child, PIDFD: k.file(e.pidfd), Stdin: k.file(e.stdin), Console: k.file(e.console)}
+		for _, o := range []*output{e.stdout, e.stderr} {
+			if o != nil {
+				he.Outputs = append(he.Outputs, handoffOutput{Stream: o.stream, FD: k.fd(o.fd)})
+			}
+		}
+		if e.log != nil {
+			he.Partial, he.Lost = e.log.partial, e.log.lost
+		}
+		h.Entries = append(h.Entries, he)
+	}
+	for x := range s.sessions {
+		hs := handoffSession{session: *x, Conn: k.conn(x.conn), PIDFD: k.file(x.pidfd)}
+		for _, t := range x.taps {
+			if t.fd >= 0 {
+				hs.Taps = append(hs.Taps, handoffTap{Stream: t.src.stream, FD: k.fd(t.fd), Pending: t.pending})
+			}
+		}
+		h.Sessions = append(h.Sessions, hs)
+	}
+	return h
+}
+
+// resume takes the state over.
+func (s *server) resume(fd int) error {
+	f := kept(fd, "state")
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	if err != nil {
+		return fmt.Errorf("reading the predecessor's state: %w", err)
+	}
+	var h handoff
+	if err := json.Unmarshal(data, &h); err != nil {
+		return fmt.Errorf("reading the predecessor's state: %w", err)
+	}
+	if h.Version != handoffVersion {
+		return fmt.Errorf("the predecessor's state has version %d, this program knows %d", h.Version, handoffVersion)
+	}
+	s.listen, s.lock = kept(h.Listen, "supervisor socket"), kept(h.Lock, "lock")
+	s.seq, s.epoch, s.started = h.Seq, h.Epoch, h.StartedAt
+	for i := range h.Entries {
+		s.resumeEntry(&h.Entries[i])
+	}
+	for i := range h.Sessions {
+		s.resumeSession(&h.Sessions[i])
+	}
+	if asker, err := newConn(keptFD(h.Asker)); err == nil {
+		s.reply(asker, response{})
+		asker.close()
+	}
+	return nil
+}
+
+func keptFD(fd int) int {
+	if fd >= 0 {
+		unix.CloseOnExec(fd)
+	}
+	return fd
+}
+
+func kept(fd int, name string) *os.File {
+	if fd < 0 {
+		return nil
+	}
+	return os.NewFile(uintptr(keptFD(fd)), name)
+}
+
+func (s *server) resumeEntry(h *handoffEntry) {
+	e := &entry{rec: h.Record, child: h.Child, exited: make(chan struct{}), pidfd: kept(h.PIDFD, "pidfd"), stdin: kept(h.Stdin, "stdin"), console: kept(h.Console, "console")}
+	var err error
+	if e.runc, err = oci.Load(s.ociDir, e.rec.ID); err != nil && !errors.Is(err, oci.ErrNotFound) {
+		s.log.Warn("runtime state not read", "container", e.rec.ID, "err", err)
+	}
+	s.mu.Lock()
+	s.entries[e.rec.ID] = e
+	state := e.rec.Container
+	e.public.Store(&state)
+	s.mu.Unlock()
+	if e.rec.Phase == PhaseExited {
+		close(e.exited)
+		return
+	}
+	if e.log, err = openLog(e.rec.Log); err != nil {
+		s.log.Warn("log not opened", "container", e.rec.ID, "err", err)
+		e.log = &logFile{opts: e.rec.Log}
+	}
+	e.log.partial, e.log.lost = h.Partial, h.Lost
+	if e.log.partial == nil {
+		e.log.partial = map[string]bool{}
+	}
+	for _, ho := range h.Outputs {
+		o := &output{all: s.outs, fd: keptFD(ho.FD), stream: ho.Stream, log: e.log}
+		if ho.Stream == "stdout" {
+			e.stdout = o
+		} else {
+			e.stderr = o
+		}
+		if o.fd >= 0 {
+			if err := o.begin(); err != nil {
+				s.log.Error("output not read", "container", e.rec.ID, "err", err)
+			}
+		}
+	}
+	if err := s.watchExit(e); err != nil {
+		s.log.Error("container not watched", "container", e.rec.ID, "err", err)
+	}
+}
+
+func (s *server) resumeSession(h *handoffSession) {
+	x := &h.session
+	var err error
+	if x.conn, err = newConn(keptFD(h.Conn)); err != nil {
+		return
+	}
+	x.pidfd = kept(h.PIDFD, "pidfd")
+	e, err := s.find(x.ID)
+	if err != nil {
+		x.conn.close()
+		if x.pidfd != nil {
+			_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
+		}
+		return
+	}
+	for _, ht := range h.Taps {
+		o := e.stdout
+		if ht.Stream == "stderr" {
+			o = e.stderr
+		}
+		fd := keptFD(ht.FD)
+		s.outs.poll.call(func() {
+			t := o.attach(fd)
+			if len(ht.Pending) > 0 {
+				t.write(ht.Pending)
+			}
+			x.taps = append(x.taps, t)
+		})
+	}
+	s.begun(x)
+	go func() {
+		defer x.conn.close()
+		switch x.Kind {
+		case sessionExec:
+			s.followExec(x)
+		case sessionAttach:
+			s.followAttach(x, e)
+		case sessionWait:
+			s.followWait(x, e)
+		}
+	}()
+}

@@ -11,6 +11,8 @@ type call struct {
 	conn  *conn
 	req   *request
 	files []*os.File
+	// release lets an upgrade happen; a verb calls it before it waits.
+	release func()
 }
 
 // verbs lists what a client can ask for.
@@ -121,10 +123,18 @@ func (s *server) doWait(c *call) {
 		s.fail(c.conn, err)
 		return
 	}
+	w := &session{Kind: sessionWait, ID: c.req.ID, conn: c.conn}
+	s.begun(w)
+	c.release()
+	s.followWait(w, e)
+}
+
+func (s *server) followWait(w *session, e *entry) {
+	defer s.over(w)
 	select {
 	case <-e.exited:
-		s.reply(c.conn, response{Exit: e.public.Load().Exit})
-	case <-c.conn.hangup():
+		s.reply(w.conn, response{Exit: e.public.Load().Exit})
+	case <-w.conn.hangup():
 	}
 }
 
