@@ -31,6 +31,7 @@ import (
 	"skiff.dev/skiff/internal/controllers/replicaset"
 	"skiff.dev/skiff/internal/controllers/rootca"
 	"skiff.dev/skiff/internal/controllers/serviceaccount"
+	"skiff.dev/skiff/internal/controllers/tainteviction"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/reconcile"
 )
@@ -140,6 +141,9 @@ func New(d Deps) (*Set, error) {
 		},
 		func() (Controller, error) {
 			return nodehealth.New(nodehealth.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(nodehealth.Name), Options: global})
+		},
+		func() (Controller, error) {
+			return tainteviction.New(tainteviction.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(tainteviction.Name), Options: named})
 		},
 		func() (Controller, error) {
 			return podgc.New(podgc.Deps{Client: d.Client, Informers: d.Informers, Options: global})
