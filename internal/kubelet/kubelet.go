@@ -16,8 +16,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -54,7 +56,7 @@ type Kubelet struct {
 	events    *events
 	asker     *probe.Asker
 	resolver  resolver
-	cgroups   cgroups
+	cgroups   *cgroups
 	capacity  *capacity
 	admission *admission
 	gate      gate
@@ -81,7 +83,7 @@ func New(deps Deps) (*Kubelet, error) {
 	k := &Kubelet{
 		deps: deps, log: log.With("component", "kubelet"),
 		gate: newGate(), events: &events{}, workers: map[types.UID]*worker{},
-		cgroups:   cgroups{root: deps.CgroupParent},
+		cgroups:   &cgroups{root: deps.CgroupParent},
 		resolver:  resolver{dns: deps.ClusterDNS, domain: deps.ClusterDomain, host: readHostDNS},
 		admission: newAdmission(),
 		endings:   newEndings(),
@@ -120,6 +122,9 @@ func (k *Kubelet) run(ctx context.Context, ready func()) error {
 	k.objects.start(ctx)
 	if err := os.MkdirAll(filepath.Join(k.deps.DataDir, "pods"), 0o750); err != nil {
 		return fmt.Errorf("making kubelet directory: %w", err)
+	}
+	if err := k.cgroups.start(); err != nil {
+		return err
 	}
 	stopEvents := k.startEvents()
 	defer stopEvents()
@@ -211,6 +216,13 @@ func (a *admission) remove(uid types.UID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.pods, uid)
+}
+
+// list gives the pods that are in.
+func (a *admission) list() []*v1.Pod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.pods))
 }
 
 // check lets a pod in, or says why not.

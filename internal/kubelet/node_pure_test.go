@@ -115,7 +115,7 @@ func TestResources(t *testing.T) {
 	if r := podResources(pod); r.CpuQuota != 50100 || r.MemoryLimitInBytes != 136<<20 {
 		t.Errorf("limited pod: %v", r)
 	}
-	if path := (cgroups{"/skiff"}).parent(pod); path != "/skiff/burstable/podu" {
+	if path := (&cgroups{root: "/skiff"}).parent(pod); path != "/skiff/burstable/podu" {
 		t.Errorf("cgroup %s", path)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 	"skiff.dev/skiff/internal/apiserver/apitest"
 	"skiff.dev/skiff/internal/container"
 	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/kernel/kerneltest"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/oci"
@@ -155,7 +157,7 @@ func (c *testCluster) startNode() {
 		factory.Shutdown()
 		return nil
 	}}
-	c.run(lifecycle.Group{Components: []lifecycle.Component{start, containers.Component(), c.kubelet.Component()}}, func() { _ = network.Close() })
+	c.run(lifecycle.Group{Components: []lifecycle.Component{start, containers.Component(), c.kubelet.Component()}}, func() { _, _ = network.Close(), images.Close() })
 }
 
 // run runs the group until c.stop.
@@ -363,10 +365,17 @@ func (c *testCluster) stopSupervisor() {
 	}
 }
 
-// purge removes all traces; a mount that is left is a fault.
+// purge removes all traces. A failed test may leave mounts: they go first.
 func (c *testCluster) purge() {
-	for _, uid := range []string{"pods"} {
-		_ = unix.Unmount(filepath.Join(c.dir, "kubelet", uid), unix.MNT_DETACH)
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(c.dir))
+	if err != nil {
+		c.t.Error(err)
+	}
+	for i := len(mounts) - 1; i >= 0; i-- {
+		_ = unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH)
+	}
+	if m, err := cgroup.New(c.cgroup); err != nil || m.Destroy() != nil {
+		c.t.Errorf("the cgroup %s is left: %v", c.cgroup, err)
 	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		c.t.Errorf("removing %s: %v", c.dir, err)

@@ -31,11 +31,26 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) e
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return fmt.Errorf("making log directory of pod %s: %w", podName(pod), err)
 	}
+	if err := k.cgroups.ensure(pod); err != nil {
+		return err
+	}
+	k.weigh(pod)
 	_, err = k.deps.Runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: k.runtimeHandler(ctx, pod)})
 	if err != nil {
 		return fmt.Errorf("%s", criText(err))
 	}
 	return nil
+}
+
+// weigh adjusts the weight of the burstable class after one of its pods came or
+// went. It is no reason not to run a pod.
+func (k *Kubelet) weigh(pod *v1.Pod) {
+	if classFolder(pod) != folderBurstable {
+		return
+	}
+	if err := k.cgroups.weigh(k.admission.list()); err != nil {
+		k.log.Warn("weighing burstable pods", "err", err)
+	}
 }
 
 // sandboxConfig is the pod as the CRI describes it.

@@ -108,7 +108,8 @@ func (k *Kubelet) forget(ctx context.Context, pod *v1.Pod, v view) {
 			k.log.Warn("removing sandbox", "pod", podName(pod), "sandbox", box.ID, "err", criText(err))
 		}
 	}
-	err := errors.Join(k.volumes.Teardown(string(pod.UID), true), os.RemoveAll(k.logDir(pod)))
+	k.weigh(pod)
+	err := errors.Join(k.cgroups.remove(string(pod.UID)), k.volumes.Teardown(string(pod.UID), true), os.RemoveAll(k.logDir(pod)))
 	if err != nil {
 		k.log.Warn("removing pod directory", "pod", podName(pod), "err", err)
 	}
