@@ -79,6 +79,9 @@ func Run(ctx context.Context, opts Options) error {
 	if err := settle(&d.cfg, opts.Given); err != nil {
 		return err
 	}
+	if err := remember(&d.cfg); err != nil {
+		return err
+	}
 	ctx, d.end = context.WithCancel(ctx)
 	defer d.end()
 	if err := d.build(ctx); err != nil {

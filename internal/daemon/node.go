@@ -28,7 +28,7 @@ func (d *daemon) nodeComponents() []lifecycle.Component {
 		// has let go of them, before the container layer ends.
 		{Name: "pods", Needs: []string{"container"}, Run: d.runPods, StopTimeout: d.cfg.StopTimeout},
 		needing(o.proxy.Component(), "network", "informers"),
-		needing(o.dns.Component(), "network", "informers"),
+		o.dns.Component(),
 		o.kubelet.Component(),
 		{Name: "control", Run: d.serveControl},
 	}
@@ -88,13 +88,24 @@ func (d *daemon) makeServices() {
 	gateway := d.podCIDR().Addr().Next()
 	o.dns = dns.New(dns.Deps{
 		Informers: o.informers, Domain: d.cfg.ClusterDomain, Listen: gateway, ClusterIP: d.cfg.ClusterDNS,
-		ServiceCIDR: d.cfg.ServiceCIDR, ClusterCIDR: d.cfg.ClusterCIDR, Log: d.log,
+		ServiceCIDR: d.cfg.ServiceCIDR, ClusterCIDR: d.cfg.ClusterCIDR, Needs: []string{"network", "informers"}, Log: d.log,
 	})
 	o.proxy = proxy.New(proxy.Deps{
 		Informers: o.informers, NodeName: d.cfg.NodeName, NodeIP: d.cfg.NodeIP,
 		Table: d.cfg.TableName(), Bridge: d.cfg.BridgeName(),
-		ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR, Log: d.log,
+		ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR, Local: d.dnsService, Log: d.log,
 	})
+}
+
+// dnsService leads from the cluster's DNS address to the server of this node.
+// It needs no object of the API, so names are answered before any pod exists.
+func (d *daemon) dnsService() []proxy.LocalService {
+	front := netip.AddrPortFrom(d.cfg.ClusterDNS, 53)
+	back := []netip.AddrPort{d.organs.dns.Address()}
+	return []proxy.LocalService{
+		{Name: "kube-system/kube-dns:dns", Frontend: front, Protocol: "UDP", Backends: back},
+		{Name: "kube-system/kube-dns:dns-tcp", Frontend: front, Protocol: "TCP", Backends: back},
+	}
 }
 
 func (d *daemon) makeKubelet() error {
@@ -124,6 +135,9 @@ func (d *daemon) makeKubelet() error {
 
 func (d *daemon) runNetwork(ctx context.Context, ready func()) error {
 	if err := d.organs.network.Start(ctx); err != nil {
+		return err
+	}
+	if err := d.organs.dns.Listen(); err != nil {
 		return err
 	}
 	for _, w := range d.organs.network.Warnings() {

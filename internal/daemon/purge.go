@@ -40,6 +40,10 @@ func purgeSteps() []purgeStep {
 // Purge removes every trace of a skiff that is down. It goes on after an error,
 // so that a second call has less to do.
 func Purge(ctx context.Context, cfg config.Config, say func(string)) error {
+	cfg, err := recall(cfg)
+	if err != nil {
+		return err
+	}
 	unlock, err := lock(&cfg)
 	if err != nil {
 		return err

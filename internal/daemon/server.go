@@ -124,11 +124,8 @@ func (d *daemon) writeKubeconfig(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("making the directory of the kubeconfig: %w", err)
 	}
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		return fmt.Errorf("writing the kubeconfig: %w", err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return fmt.Errorf("replacing the kubeconfig: %w", err)
+	if err := replaceFile(file, data); err != nil {
+		return err
 	}
 	ready()
 	<-ctx.Done()

@@ -58,13 +58,22 @@ type Deps struct {
 	// pods' bridge.
 	Table, Bridge            string
 	ClusterCIDR, ServiceCIDR netip.Prefix
-	Local                    []LocalService
+	// Local is asked once, when the proxy starts: the node's own servers know
+	// their ports only when they listen. Optional.
+	Local func() []LocalService
 	// ExternalIPs honours spec.externalIPs; off by default (CVE-2020-8554).
 	ExternalIPs bool
 	// Needs names the components that must be ready before (lifecycle).
 	Needs []string
 	// Log defaults to slog.Default().
 	Log *slog.Logger
+}
+
+func (d *Deps) localServices() []LocalService {
+	if d.Local == nil {
+		return nil
+	}
+	return d.Local()
 }
 
 // Proxy is the node's service proxy.

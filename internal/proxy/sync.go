@@ -57,7 +57,7 @@ func (s *syncer) start() error {
 		return err
 	}
 	s.before = s.state.slots()
-	for i, local := range s.p.deps.Local {
+	for i, local := range s.p.deps.localServices() {
 		rs := localRules(local, s.p.deps.ClusterCIDR)
 		s.state.set(fmt.Sprintf("%s%d", localPrefix, i), rs)
 		s.note(nil, rs)
