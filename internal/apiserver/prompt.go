@@ -4,7 +4,6 @@ import (
 	"context"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/metadata"
 	"k8s.io/apiserver/pkg/storage"
 	etcdfeature "k8s.io/apiserver/pkg/storage/feature"
 )
@@ -23,18 +22,14 @@ type promptStorage struct {
 	storage.Interface
 }
 
-// cacheStream marks the etcd watch stream that the watch cache uses, as package
-// cacher does: progress is announced per stream.
-func cacheStream() context.Context {
-	return metadata.NewOutgoingContext(context.Background(), metadata.Pairs("source", "cache"))
-}
-
 // GetCurrentResourceVersion implements storage.Interface.
 func (s promptStorage) GetCurrentResourceVersion(ctx context.Context) (uint64, error) {
 	rv, err := s.Interface.GetCurrentResourceVersion(ctx)
 	if err == nil {
-		// Without an answer the cache's own, slower, request follows.
-		_ = s.Interface.RequestWatchProgress(cacheStream())
+		// Progress is announced on the stream of the watch, which is found by
+		// the context's metadata: the cache's has none. Without an answer the
+		// cache's own, slower, request follows.
+		_ = s.Interface.RequestWatchProgress(context.Background())
 	}
 	return rv, err
 }

@@ -130,6 +130,9 @@ func (s *Store) start() (etcd *embed.Etcd, err error) {
 			etcd, err = nil, s.explain(fmt.Errorf("%v", p))
 		}
 	}()
+	if err := checkDatabase(s.opts.Dir); err != nil {
+		return nil, s.explain(err)
+	}
 	etcd, err = embed.StartEtcd(s.config())
 	if err != nil {
 		return nil, s.explain(err)
