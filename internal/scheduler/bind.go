@@ -34,7 +34,8 @@ func (s *Scheduler) bind(ctx context.Context, w *waiting, node string) {
 		}
 		s.queue.retry(w)
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil {
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil ||
+		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return
 	}
 	s.deps.Log.Warn("binding a pod will be tried again", "pod", pod.Namespace+"/"+pod.Name, "node", node, "error", err)

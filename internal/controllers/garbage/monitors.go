@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
@@ -91,7 +91,13 @@ func (m *monitors) start(ctx context.Context) {
 
 func (m *monitors) stop() { m.wg.Wait() }
 
-// waitSynced waits until every kind found at first has been read whole.
+// patience bounds the wait for the first lists: one kind that cannot be read
+// (an aggregated API that is down, say) must not stop all collection. Owners
+// are read live before anything is deleted, so that a late kind does no harm.
+const patience = 30 * time.Second
+
+// waitSynced waits until every kind found at first has been read whole, or has
+// had its time. It reports false if ctx ended.
 func (m *monitors) waitSynced(ctx context.Context) bool {
 	select {
 	case <-m.first:
@@ -107,7 +113,10 @@ func (m *monitors) waitSynced(ctx context.Context) bool {
 		wait = append(wait, one)
 	}
 	m.mu.Unlock()
-	return cache.WaitFor(ctx, "", wait...)
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cache.WaitFor(limited, "", wait...)
+	return ctx.Err() == nil
 }
 
 // update asks which kinds are served, and starts and stops monitors. It
@@ -221,71 +230,4 @@ func (m *monitors) watch(kind schema.GroupVersionKind, resource schema.GroupVers
 	}, m.client)
 	reflector := cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, one, cache.ReflectorOptions{Name: Name})
 	m.wg.Go(func() { reflector.RunWithContext(ctx) })
-}
-
-// monitor feeds the graph from one kind's watch. It is the store of a reflector
-// and stores nothing itself.
-type monitor struct {
-	kind     schema.GroupVersionKind
-	graph    *graph
-	cancel   context.CancelFunc
-	announce func()
-	once     sync.Once
-	synced   chan struct{}
-}
-
-// Name is part of cache.DoneChecker.
-func (m *monitor) Name() string { return m.kind.String() }
-
-// Done is closed when all existing objects are in the graph.
-func (m *monitor) Done() <-chan struct{} { return m.synced }
-
-// Add is part of cache.ReflectorStore.
-func (m *monitor) Add(object any) error {
-	if o, ok := object.(metav1.Object); ok {
-		m.graph.put(m.kind, o)
-	}
-	m.tell()
-	return nil
-}
-
-// Update is part of cache.ReflectorStore.
-func (m *monitor) Update(object any) error { return m.Add(object) }
-
-// Delete is part of cache.ReflectorStore.
-func (m *monitor) Delete(object any) error {
-	if o, ok := object.(metav1.Object); ok {
-		m.graph.remove(o.GetUID())
-	}
-	m.tell()
-	return nil
-}
-
-// Replace takes a whole list: what the graph knows of the kind and the list
-// does not hold is gone.
-func (m *monitor) Replace(list []any, _ string) error {
-	now := map[types.UID]bool{}
-	for _, object := range list {
-		if o, ok := object.(metav1.Object); ok {
-			m.graph.put(m.kind, o)
-			now[o.GetUID()] = true
-		}
-	}
-	for _, uid := range m.graph.known(m.kind) {
-		if !now[uid] {
-			m.graph.remove(uid)
-		}
-	}
-	m.once.Do(func() { close(m.synced) })
-	m.tell()
-	return nil
-}
-
-// Resync is part of cache.ReflectorStore.
-func (m *monitor) Resync() error { return nil }
-
-func (m *monitor) tell() {
-	if m.announce != nil {
-		m.announce()
-	}
 }

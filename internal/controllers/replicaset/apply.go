@@ -23,6 +23,8 @@ func (c *Controller) apply(ctx context.Context, set *appsv1.ReplicaSet, p plan) 
 	return c.deletePods(ctx, set, p.delete)
 }
 
+var errNamespaceGoing = errors.New("the namespace is being deleted")
+
 // createPods starts with one pod and doubles after each batch that went well:
 // where creation is refused (quota, admission), one request finds out.
 func (c *Controller) createPods(ctx context.Context, set *appsv1.ReplicaSet, count int) error {
@@ -34,8 +36,12 @@ func (c *Controller) createPods(ctx context.Context, set *appsv1.ReplicaSet, cou
 			wg.Go(func() { errs[i] = c.createPod(ctx, set) })
 		}
 		wg.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return firstOf(errs)
+		switch err := firstOf(errs); {
+		case errors.Is(err, errNamespaceGoing):
+			// The set goes with its namespace: nothing to retry or tell.
+			return nil
+		case err != nil:
+			return err
 		}
 		count -= size
 	}
@@ -61,8 +67,7 @@ func (c *Controller) createPod(ctx context.Context, set *appsv1.ReplicaSet) erro
 	}
 	c.created.Strike(set.UID, pod.Name)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		// The namespace is going and the set with it: nothing to retry or tell.
-		return nil
+		return errNamespaceGoing
 	}
 	c.recorder.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 	return err
