@@ -2,7 +2,10 @@
 SHELL := /bin/sh
 export CGO_ENABLED = 0
 # -trimpath only for releases: it makes every library be compiled a second time.
-GOFLAGS_BUILD = -ldflags "-s -w"
+VERSION = k8s.io/component-base/version
+KUBERNETES = $(shell sed -n 's/.*Kubernetes = "\(.*\)"/\1/p' internal/version/version.go)
+# The linker tells kubectl which release it is: its library does not know.
+GOFLAGS_BUILD = -ldflags "-s -w -X $(VERSION).gitVersion=$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=36"
 OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s

@@ -49,7 +49,7 @@ func imageImport(c *command) *cobra.Command {
 			}
 			imported, err := client.Import(cmd.Context(), args[0], c.In, opts)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			for _, i := range imported {
 				c.printImage(i)

@@ -37,7 +37,10 @@ func ociVerb(c *command) *cobra.Command {
 }
 
 // installOCI writes the runtime as DIR/skiff-oci.
-func (c *command) installOCI(program io.Reader, dir string) error {
+func (c *command) installOCI(program io.ReadSeeker, dir string) error {
+	if _, err := program.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("reading skiff-oci: %w", err)
+	}
 	target := filepath.Join(dir, "skiff-oci")
 	file, err := os.OpenFile(target+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
 	if err != nil {

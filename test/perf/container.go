@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// runs is how many containers each runtime makes.
+const runs = 40
+
+// measureContainer makes, runs and removes a container on the command line, by
+// skiff-oci and by those peers that the machine has, in turns.
+func measureContainer(ctx context.Context) ([]result, error) {
+	bundle, err := makeBundle()
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(bundle)
+	own, err := filepath.Abs("bin/skiff-oci")
+	if err != nil {
+		return nil, err
+	}
+	programs := map[string]string{"skiff-oci": own}
+	for _, peer := range []string{"crun", "runc"} {
+		if path, err := exec.LookPath(peer); err == nil {
+			programs[peer] = path
+		}
+	}
+	samples := map[string][]time.Duration{}
+	for i := range runs {
+		for name, path := range programs {
+			took, err := runContainer(ctx, path, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			samples[name] = append(samples[name], took)
+		}
+	}
+	var results []result
+	for _, name := range []string{"skiff-oci", "crun", "runc"} {
+		if s := samples[name]; s != nil {
+			results = append(results, result{name + " run", median(s), "ms", fmt.Sprintf("create, start, wait, delete; median of %d", len(s))})
+		}
+	}
+	return results, nil
+}
+
+func runContainer(ctx context.Context, program, bundle, id string) (time.Duration, error) {
+	began := time.Now()
+	out, err := exec.CommandContext(ctx, program, "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	return time.Since(began), nil
+}
+
+// makeBundle makes a bundle of Debian's static busybox that runs /bin/true.
+func makeBundle() (string, error) {
+	dir, err := os.MkdirTemp("", "skiff-perf-bundle-")
+	if err != nil {
+		return "", err
+	}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return "", fmt.Errorf("reading busybox: %w; `make deps` installs it", err)
+	}
+	for _, d := range []string{"bin", "proc", "sys", "dev", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, "rootfs", d), 0o755); err != nil {
+			return "", err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rootfs/bin/true"), busybox, 0o755); err != nil {
+		return "", err
+	}
+	namespaces := []map[string]string{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}}
+	spec := map[string]any{
+		"ociVersion": "1.0.2",
+		"root":       map[string]any{"path": "rootfs"},
+		"process":    map[string]any{"cwd": "/", "args": []string{"/bin/true"}, "env": []string{"PATH=/bin"}, "user": map[string]int{"uid": 0, "gid": 0}},
+		"mounts": []map[string]any{
+			{"destination": "/proc", "type": "proc", "source": "proc"},
+			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755", "size=65536k"}},
+		},
+		"linux": map[string]any{"namespaces": namespaces, "cgroupsPath": fmt.Sprintf("/skiff-perf-%d", os.Getpid())},
+	}
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600)
+}
