@@ -101,6 +101,7 @@ func (cr *creation) newNamespace(k namespace.Kind) {
 		return
 	case unix.CLONE_NEWTIME:
 		cr.sp.newTime = true
+		cr.sp.timeOffsets = timeOffsets(cr.o.Spec.Linux.TimeOffsets)
 		return
 	case unix.CLONE_NEWNS:
 		cr.plan.newMounts = true
@@ -108,6 +109,17 @@ func (cr *creation) newNamespace(k namespace.Kind) {
 		cr.plan.newNet = true
 	}
 	cr.sp.clone |= k.Flag
+}
+
+// timeOffsets are lines of /proc/PID/timens_offsets (time_namespaces(7)).
+func timeOffsets(m map[string]specs.LinuxTimeOffset) string {
+	var out string
+	for _, clock := range []string{"monotonic", "boottime"} {
+		if o, ok := m[clock]; ok {
+			out += fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs)
+		}
+	}
+	return out
 }
 
 func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) error {

@@ -76,6 +76,12 @@ func Seal(name string, r io.Reader) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("making a sealed copy of %s: %w", name, err)
 	}
+	// Whoever may not read a program cannot trace it either from its first instruction on (fs/exec.c, would_dump): that
+	// keeps the root of a user namespace away from init before init itself can.
+	if err := f.Chmod(0o511); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("making a sealed copy of %s: %w", name, err)
+	}
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, allSeals); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("making a sealed copy of %s: fcntl F_ADD_SEALS: %w", name, err)

@@ -108,7 +108,7 @@ func (c *Container) joinAll(sp *spawn, pl *plan, files *fileList) {
 	if ns&unix.CLONE_NEWPID != 0 {
 		sp.pidNS = c.Init.PIDFD
 	}
-	if ns&unix.CLONE_NEWUSER != 0 {
+	if ns&unix.CLONE_NEWUSER != 0 && !c.sharesUserNS() {
 		sp.userNS = c.Init.PIDFD
 	}
 	if ns&unix.CLONE_NEWTIME != 0 {
@@ -119,6 +119,11 @@ func (c *Container) joinAll(sp *spawn, pl *plan, files *fileList) {
 		return
 	}
 	pl.joins = []join{{fd: files.add(c.Init.PIDFD, false), flag: own}}
+}
+
+// sharesUserNS tells whether the container is in our own user namespace, which cannot be entered again.
+func (c *Container) sharesUserNS() bool {
+	return namespace.Same(fmt.Sprintf("/proc/%d/ns/user", c.Init.PID), "/proc/self/ns/user")
 }
 
 func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch *child, proc *Process, pl *plan) error {

@@ -145,16 +145,22 @@ func (s *initState) loadSeccomp() error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
-// closeOwn closes everything that only init needed, before the process's own settings come into play. What is left is
-// the process's and the socket to the parent, which is no way to a directory.
+// closeOwn closes the directories that only init needed, so that no path through /proc/self/fd leads anywhere when the
+// working directory is entered. Numbers are given lowest first, so a long row of unused ones is the end.
 func (s *initState) closeOwn() error {
-	up := uint(s.up)
-	if up > uint(s.fds) {
-		if err := unix.CloseRange(uint(s.fds), up-1, 0); err != nil {
-			return os.NewSyscallError("close_range", err)
+	var st unix.Stat_t
+	for fd, unused := s.fds, 0; unused < 64; fd++ {
+		switch err := unix.Fstat(fd, &st); {
+		case err == unix.EBADF:
+			unused++
+		case err != nil:
+			return os.NewSyscallError("fstat", err)
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			unused = 0
+			unix.Close(fd)
 		}
 	}
-	return os.NewSyscallError("close_range", unix.CloseRange(up+1, 1<<31-1, 0))
+	return nil
 }
 
 // keepFiles lets the preserved descriptors through; all others close at execve, the socket to the parent among them,

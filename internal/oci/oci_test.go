@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/cgroup"
+	"skiff.dev/skiff/internal/kernel/namespace"
 	"skiff.dev/skiff/internal/oci/defaults"
 )
 
@@ -275,6 +276,56 @@ func TestOverlayRoot(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(upper + "/low"); string(got) != "new\n" {
 		t.Errorf("upper holds %q", got)
+	}
+}
+
+// TestUserNamespace execs into a container with a user namespace, and makes a second one that joins it.
+func TestUserNamespace(t *testing.T) {
+	b := newBox(t, "sleep 100")
+	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps
+	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	b.giveTo(100000)
+	c := b.start()
+	want, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", c.Init.PID))
+	if st, err := b.exec(ExecOptions{}, "sh", "-c", "id -u; readlink /proc/self/ns/user"); err != nil || st.Code != 0 {
+		t.Fatalf("exec: %+v, %v", st, err)
+	}
+	if out := b.output(); out != "0\n"+want {
+		t.Errorf("exec printed %q, want 0 and %s", out, want)
+	}
+	second := newBox(t, "id -u; readlink /proc/self/ns/user; hostname")
+	second.giveTo(100000)
+	for i, ns := range second.spec.Linux.Namespaces {
+		for _, k := range namespace.Kinds() {
+			if k.Type == string(ns.Type) && ns.Type != specs.MountNamespace && ns.Type != specs.CgroupNamespace {
+				second.spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/%s", c.Init.PID, k.File)
+			}
+		}
+	}
+	second.spec.Linux.Namespaces = append(second.spec.Linux.Namespaces,
+		specs.LinuxNamespace{Type: specs.UserNamespace, Path: fmt.Sprintf("/proc/%d/ns/user", c.Init.PID)})
+	second.spec.Hostname = ""
+	if out, _ := second.run(); out != "0\n"+want+"\nskiff" {
+		t.Errorf("second printed %q", out)
+	}
+}
+
+func TestTimeNamespace(t *testing.T) {
+	b := newBox(t, "cat /proc/self/timens_offsets; sleep 100")
+	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	b.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: 1000}, "boottime": {Secs: 2000}}
+	c := b.start()
+	want, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/time", c.Init.PID))
+	if own, _ := os.Readlink("/proc/self/ns/time"); own == want {
+		t.Error("the container is in the host's time namespace")
+	}
+	if st, err := b.exec(ExecOptions{}, "readlink", "/proc/self/ns/time"); err != nil || st.Code != 0 {
+		t.Fatalf("exec: %+v, %v", st, err)
+	}
+	out := strings.Join(strings.Fields(b.output()), " ")
+	if out != "monotonic 1000 0 boottime 2000 0 "+want {
+		t.Errorf("printed %q", out)
 	}
 }
 

@@ -29,8 +29,8 @@ func becomeSmall() {
 	if err != nil {
 		return
 	}
-	image := pauseImage()
-	if n, err := unix.Write(fd, image); err != nil || n != len(image) {
+	program := image(pauseProgram)
+	if n, err := unix.Write(fd, program); err != nil || n != len(program) {
 		return
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, allSeals); err != nil {

@@ -64,10 +64,3 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 	t.Fatalf("waited too long for %s", what)
 }
-
-// TestPauseImage checks the sizes that the code's addresses rely on.
-func TestPauseImage(t *testing.T) {
-	if got, want := len(pauseImage()), pauseHeader+len(pauseCode())+len(pauseData()); got != want {
-		t.Errorf("the image has %d bytes, want %d", got, want)
-	}
-}

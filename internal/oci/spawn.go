@@ -16,17 +16,18 @@ import (
 
 // spawn describes one clone of init.
 type spawn struct {
-	exe      *os.File
-	files    []*os.File // 0.. in the child
-	sock     int        // index in files of the socket to the parent
-	clone    uintptr    // new namespaces
-	pidNS    *os.File   // pid namespace to be born in; nil: the caller's, or a new one by clone
-	newTime  bool
-	timeNS   *os.File
-	userNS   *os.File
-	cgroupFD int // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
-	uids     []syscall.SysProcIDMap
-	gids     []syscall.SysProcIDMap
+	exe         *os.File
+	files       []*os.File // 0.. in the child
+	sock        int        // index in files of the socket to the parent
+	clone       uintptr    // new namespaces
+	pidNS       *os.File   // pid namespace to be born in; nil: the caller's, or a new one by clone
+	newTime     bool
+	timeNS      *os.File
+	timeOffsets string // lines of timens_offsets
+	userNS      *os.File
+	cgroupFD    int // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
+	uids        []syscall.SysProcIDMap
+	gids        []syscall.SysProcIDMap
 }
 
 // child is a running init.
@@ -38,6 +39,12 @@ type child struct {
 // run clones init. A pid namespace applies to the children of the thread that entered it, so that thread is locked, and
 // given up if it cannot find back.
 func (s *spawn) run() (*child, error) {
+	if s.userNS != nil || s.timeNS != nil || s.newTime {
+		if s.clone&unix.CLONE_NEWUSER != 0 {
+			return nil, errors.New("linux.namespaces: a new user namespace together with a time namespace is not supported")
+		}
+		return s.runStaged()
+	}
 	if s.pidNS == nil {
 		return s.fork()
 	}
@@ -79,8 +86,7 @@ func (s *spawn) fork() (*child, error) {
 	fd := -1
 	attr := &syscall.ProcAttr{
 		Dir: "/", Files: fds,
-		// Init allocates little and lives for a millisecond: no collector, and no second thread for it.
-		Env: []string{"GOGC=off"},
+		Env: initEnv(),
 		Sys: &syscall.SysProcAttr{Cloneflags: s.clone, PidFD: &fd, UidMappings: s.uids, GidMappings: s.gids},
 	}
 	if s.cgroupFD > 0 {
@@ -90,13 +96,35 @@ func (s *spawn) fork() (*child, error) {
 		attr.Sys.Credential = &syscall.Credential{}
 		attr.Sys.GidMappingsEnableSetgroups = true
 	}
-	argv := []string{"skiff-oci", "init", strconv.Itoa(s.sock)}
-	pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(int(s.exe.Fd())), argv, attr)
+	path, done, err := execPath(s.exe, fds)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	pid, err := syscall.ForkExec(path, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}, attr)
 	runtime.KeepAlive(s)
 	if err != nil {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
 	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// initEnv spares init what it has no use for: it allocates little and lives for a millisecond, so no collector runs,
+// and it does one thing at a time, so Go need not look through cgroups for the number of CPUs.
+func initEnv() []string { return []string{"GOGC=off", "GOMAXPROCS=1"} }
+
+// execPath is a path to an open file that still means this file in the child, where the descriptors were shuffled into
+// their new places before the path is looked up: a copy with a number beyond all that the shuffling touches.
+func execPath(f *os.File, fds []uintptr) (path string, done func(), err error) {
+	top := len(fds)
+	for _, fd := range fds {
+		top = max(top, int(fd))
+	}
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, top+len(fds)+8)
+	if err != nil {
+		return "", nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), func() { unix.Close(fd) }, nil
 }
 
 // kill ends a half-made child and reaps it.
