@@ -136,6 +136,16 @@ func exactly(n int, what string) cobra.PositionalArgs {
 	}
 }
 
+// chooseVerb is what a verb does that has only verbs of its own.
+func chooseVerb(choices string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return usageError{fmt.Errorf("`%s %s` is not known, use %s; see `%s --help`", cmd.CommandPath(), args[0], choices, cmd.CommandPath())}
+	}
+}
+
 // load reads the configuration with the place flags and extra flags given.
 func (c *command) load(extra map[string]string) (config.Config, map[string]bool, error) {
 	flags := map[string]string{}

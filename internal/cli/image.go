@@ -18,7 +18,10 @@ import (
 )
 
 func imageVerb(c *command) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "Import, pull, list and remove images"}
+	cmd := &cobra.Command{
+		Use: "image", Short: "Import, pull, list and remove images",
+		Args: cobra.ArbitraryArgs, RunE: chooseVerb("`import`, `pull`, `ls` or `rm`"),
+	}
 	cmd.AddCommand(imageImport(c), imagePull(c), imageList(c), imageRemove(c))
 	return cmd
 }

@@ -14,7 +14,8 @@ func inspectVerb(c *command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect components|controllers",
 		Short: "Show how the running daemon is put together",
-		Args:  exactly(1, "`components` or `controllers`"),
+		Args:  cobra.ArbitraryArgs,
+		RunE:  chooseVerb("`components` or `controllers`"),
 	}
 	cmd.AddCommand(inspectComponents(c), inspectControllers(c))
 	return cmd

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 
 	"k8s.io/klog/v2"
 )
@@ -33,6 +34,12 @@ func Setup(w io.Writer, level, format string) *slog.Logger {
 // nearly always something that it tries again.
 type Quiet struct{ slog.Handler }
 
+// harmless are messages that libraries log as errors and that say only that
+// somebody hung up.
+func harmless() []string {
+	return []string{"Error on socket receive"}
+}
+
 // Enabled tells whether a record of the library's level would be written.
 func (q Quiet) Enabled(ctx context.Context, level slog.Level) bool {
 	return q.Handler.Enabled(ctx, lower(level))
@@ -41,6 +48,12 @@ func (q Quiet) Enabled(ctx context.Context, level slog.Level) bool {
 // Handle writes the record at the lowered level.
 func (q Quiet) Handle(ctx context.Context, record slog.Record) error {
 	record.Level = lower(record.Level)
+	if slices.Contains(harmless(), record.Message) {
+		record.Level = slog.LevelDebug
+	}
+	if !q.Handler.Enabled(ctx, record.Level) {
+		return nil
+	}
 	return q.Handler.Handle(ctx, record)
 }
 

@@ -32,7 +32,7 @@ func TestDeploymentBehindService(t *testing.T) {
 
 // names lists the pods of the Deployment that are not going away.
 func names(c *cluster.Cluster) []string {
-	out := c.Kubectl("get", "pods", "-l", "app=web", "-o", `jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.name}{"\n"}{end}`)
+	out := c.Kubectl("get", "pods", "-l", "app=web", "-o", `go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{"\n"}}{{end}}{{end}}`)
 	return slices.Sorted(slices.Values(strings.Fields(out)))
 }
 
