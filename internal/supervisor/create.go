@@ -46,6 +46,8 @@ func (s *server) create(m *createMessage) (_ *entry, err error) {
 	if spec.Process == nil {
 		return nil, fmt.Errorf("the specification of container %q has no process", m.ID)
 	}
+	s.tidy.share(spec)
+	defer s.tidy.later()
 	e, err := s.reserve(m, spec)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,7 @@ func (s *server) startLocked(e *entry) error {
 	if err := e.runc.Start(ctx); err != nil {
 		return err
 	}
+	e.slim(s)
 	e.rec.Phase = PhaseRunning
 	e.rec.StartedAt = time.Now()
 	if err := s.records.save(&e.rec); err != nil {
@@ -61,6 +62,19 @@ func (s *server) startLocked(e *entry) error {
 	}
 	s.publish(e)
 	return nil
+}
+
+// slim forgets the specification, which is on disk: most containers are never
+// looked at again before their end.
+func (e *entry) slim(s *server) {
+	light, err := oci.Load(s.ociDir, e.rec.ID)
+	if err != nil {
+		return // as good as before, only larger
+	}
+	if old := e.runc.Init.PIDFD; old != nil {
+		old.Close()
+	}
+	e.runc = light
 }
 
 // signal sends sig to init or, with all, to every process of the container. A

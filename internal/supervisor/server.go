@@ -39,6 +39,7 @@ type server struct {
 	exits *poller
 	outs  *outputs
 	slots chan struct{}
+	tidy  tidy
 	done  chan struct{}
 	stop  sync.Once
 

@@ -179,6 +179,9 @@ func (n *node) logged(id string) string {
 func logText(t testing.TB, data []byte) string {
 	var out strings.Builder
 	for line := range strings.Lines(string(data)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // is being written
+		}
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
 		if len(parts) != 4 {
 			t.Fatalf("log line %q is not in CRI format", line)
