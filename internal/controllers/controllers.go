@@ -25,6 +25,7 @@ import (
 	"skiff.dev/skiff/internal/controllers/endpoints"
 	"skiff.dev/skiff/internal/controllers/endpointslice"
 	"skiff.dev/skiff/internal/controllers/garbage"
+	"skiff.dev/skiff/internal/controllers/mirror"
 	"skiff.dev/skiff/internal/controllers/namespace"
 	"skiff.dev/skiff/internal/controllers/nodehealth"
 	"skiff.dev/skiff/internal/controllers/podgc"
@@ -138,6 +139,9 @@ func New(d Deps) (*Set, error) {
 		},
 		func() (Controller, error) {
 			return endpoints.New(endpoints.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(endpoints.Name), Options: named})
+		},
+		func() (Controller, error) {
+			return mirror.New(mirror.Deps{Client: d.Client, Informers: d.Informers, Options: named})
 		},
 		func() (Controller, error) {
 			return nodehealth.New(nodehealth.Deps{Client: d.Client, Informers: d.Informers, Recorder: d.Recorder(nodehealth.Name), Options: global})
