@@ -29,7 +29,7 @@ func (n *Network) Attach(ctx context.Context, id string, netns *os.File, opts At
 	if err != nil {
 		return Attachment{}, err
 	}
-	if err := n.connect(rec, netns); err != nil {
+	if err := n.connect(ctx, rec, netns); err != nil {
 		err = fmt.Errorf("attaching pod %q to the network: %w", id, err)
 		return Attachment{}, errors.Join(err, n.detach(id))
 	}
@@ -82,7 +82,7 @@ func overlap(a, b netip.Addr) bool {
 }
 
 // connect makes the link and tells both sides about each other.
-func (n *Network) connect(rec *record, netns *os.File) error {
+func (n *Network) connect(ctx context.Context, rec *record, netns *os.File) error {
 	addr := rec.IPs[0]
 	mac := macFor(addr)
 	n.mu.Lock()
@@ -94,19 +94,25 @@ func (n *Network) connect(rec *record, netns *os.File) error {
 	})); err != nil {
 		return err
 	}
-	if err := n.configurePod(rec, netns, bridge); err != nil {
-		return err
-	}
 	host, err := n.route.Link(rec.HostInterface)
 	if err != nil {
 		return err
 	}
 	if err := n.route.Do(
-		netlink.SetUp(host.Index),
 		netlink.QuietPort(host.Index),
 		netlink.AddForwarding(host.Index, mac),
 		netlink.AddNeighbour(bridge.Index, addr, mac),
+		netlink.SetUp(host.Index),
 	); err != nil {
+		return err
+	}
+	// The end that is set up last carries packets at once; for the other one
+	// the kernel does its work in the background (linkwatch), and until then
+	// drops what goes through it.
+	if err := n.configurePod(rec, netns, bridge); err != nil {
+		return err
+	}
+	if err := n.running.Wait(ctx, rec.HostInterface, host.Index); err != nil {
 		return err
 	}
 	return n.mapPorts(rec)

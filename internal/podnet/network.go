@@ -27,6 +27,7 @@ type Network struct {
 	log     *slog.Logger
 	records records
 	route   *netlink.Conn
+	running *netlink.Running
 	table   *nft.Conn
 
 	mu       sync.Mutex
@@ -78,8 +79,11 @@ func New(opts Options) (*Network, error) {
 	if n.route, err = netlink.DialRoute(nil); err != nil {
 		return nil, err
 	}
-	if n.table, err = nft.Open(opts.Table); err != nil {
+	if n.running, err = netlink.WatchRunning(n.route); err != nil {
 		return nil, errors.Join(err, n.route.Close())
+	}
+	if n.table, err = nft.Open(opts.Table); err != nil {
+		return nil, errors.Join(err, n.running.Close(), n.route.Close())
 	}
 	n.deleter.delete = n.deleteLinks
 	return n, nil
@@ -88,7 +92,7 @@ func New(opts Options) (*Network, error) {
 // Close waits for what Detach left to do and closes the sockets.
 func (n *Network) Close() error {
 	n.pending.Wait()
-	return errors.Join(n.route.Close(), n.table.Close())
+	return errors.Join(n.running.Close(), n.route.Close(), n.table.Close())
 }
 
 // Warnings says in words what on this host stands in the way of the pods'

@@ -185,15 +185,16 @@ func BenchmarkAttach(b *testing.B) {
 	}
 	n := started(b)
 	var attaching, detaching time.Duration
-	for b.Loop() {
+	count := 0
+	for ; b.Loop(); count++ {
 		ns := kerneltest.NewNetns(b)
 		began := time.Now()
-		if _, err := n.Attach(context.Background(), "pod", ns, AttachOptions{}); err != nil {
+		if _, err := n.Attach(context.Background(), fmt.Sprint("pod", count), ns, AttachOptions{}); err != nil {
 			b.Fatal(err)
 		}
 		attaching += time.Since(began)
 		began = time.Now()
-		if err := n.Detach(context.Background(), "pod"); err != nil {
+		if err := n.Detach(context.Background(), fmt.Sprint("pod", count)); err != nil {
 			b.Fatal(err)
 		}
 		detaching += time.Since(began)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,4 +351,129 @@ func TestPortTaken(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, "port=30080") || !strings.Contains(text, fmt.Sprintf("pid %d", os.Getpid())) {
 		t.Errorf("log %q does not name the holder of the port", text)
 	}
+}
+
+func TestServicesOfTheNodeItself(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Net) {
+		return
+	}
+	deps := testDeps()
+	dns := netip.MustParseAddrPort("10.43.0.10:53")
+	var local []LocalService
+	for _, proto := range []string{"UDP", "TCP"} {
+		local = append(local, LocalService{Name: "kube-system/kube-dns", Frontend: dns, Protocol: proto,
+			Backends: []netip.AddrPort{netip.MustParseAddrPort("10.42.0.1:5353")}})
+	}
+	deps.Local = func() []LocalService { return local }
+	c := newCluster(t, deps, "client")
+	kerneltest.ServeTCP(t, nil, "10.42.0.1:5353", "dns")
+	kerneltest.ServeUDP(t, nil, "10.42.0.1:5353", "dns")
+	// A Service of the API with the same address does not take it away.
+	kubeDNS := service("kube-dns", "10.43.0.10", 53, 0)
+	c.proxy.view.setService(kubeDNS, false)
+	c.sync()
+	for _, from := range []*os.File{c.pods["client"], nil} {
+		if got, err := kerneltest.TryFrom(from, dns.String()); err != nil || !strings.HasPrefix(got, "dns ") {
+			t.Errorf("TCP: answer %q, error %v", got, err)
+		}
+	}
+	var answer string
+	err := kerneltest.InNetns(c.pods["client"], func() error {
+		conn, err := net.Dial("udp", dns.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		if _, err := conn.Write([]byte("?")); err != nil {
+			return err
+		}
+		buf := make([]byte, 64)
+		n, err := conn.Read(buf)
+		answer = string(buf[:n])
+		return err
+	})
+	if err != nil || answer != "dns" {
+		t.Errorf("UDP: answer %q, error %v", answer, err)
+	}
+}
+
+// Endpoints come and go under constant requests, each drained before it stops
+// listening, as the node agent does.
+func TestDrainingLosesNoConnection(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Net) {
+		return
+	}
+	c := newCluster(t, testDeps(), "client", "x", "y")
+	svc := service("web", "10.43.0.50", 9090, 30090)
+	svc.Spec.Ports = svc.Spec.Ports[:1]
+	listen := func(pod string) net.Listener {
+		var l net.Listener
+		err := kerneltest.InNetns(c.pods[pod], func() (err error) { l, err = net.Listen("tcp", ":9090"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Write([]byte(pod))
+				_ = conn.Close()
+			}
+		}()
+		return l
+	}
+	set := func(pods ...string) {
+		var addrs []netip.Addr
+		for _, p := range pods {
+			addrs = append(addrs, c.addrs[p])
+		}
+		s := slice("web", addrs...)
+		*s.Ports[0].Port = 9090
+		c.proxy.view.setSlice(s, false)
+		c.sync()
+	}
+	listeners := map[string]net.Listener{"x": listen("x"), "y": listen("y")}
+	c.proxy.view.setService(svc, false)
+	set("x", "y")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var asked, lost atomic.Int32
+	for _, q := range []struct {
+		from *os.File
+		addr string
+	}{{c.pods["client"], "10.43.0.50:9090"}, {c.outside, "192.0.2.1:30090"}, {nil, "127.0.0.1:30090"}} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				asked.Add(1)
+				if _, err := kerneltest.TryFrom(q.from, q.addr); err != nil {
+					lost.Add(1)
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 10 {
+		for pod, other := range map[string]string{"x": "y", "y": "x"} {
+			if err := c.proxy.Drain(t.Context(), c.addrs[pod]); err != nil {
+				t.Fatal(err)
+			}
+			// What was accepted by the kernel before is served before the end.
+			time.Sleep(5 * time.Millisecond)
+			_ = listeners[pod].Close()
+			set(other)
+			listeners[pod] = listen(pod)
+			set(pod, other)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("%d requests, %d lost", asked.Load(), lost.Load())
 }

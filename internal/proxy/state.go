@@ -22,14 +22,15 @@ type state struct {
 	rulesets map[string]*ruleset
 	shared   map[element]int // how many services need a shared element
 	pickers  map[picker]int
-	chains   map[string]bool // picker chains in the kernel
+	chains   map[string]bool    // picker chains in the kernel
+	retired  map[element]string // indexes past the end of their pool, by service
 }
 
 func newState() *state {
 	return &state{
 		kernel: map[element]string{}, want: map[element]string{}, owner: map[element]string{},
 		losers: map[element]map[string]bool{}, dirty: map[element]bool{}, rulesets: map[string]*ruleset{},
-		shared: map[element]int{}, pickers: map[picker]int{}, chains: map[string]bool{},
+		shared: map[element]int{}, pickers: map[picker]int{}, chains: map[string]bool{}, retired: map[element]string{},
 	}
 }
 
@@ -50,9 +51,14 @@ func (s *state) set(name string, rs *ruleset) (again []string) {
 		s.rulesets[name] = rs
 	}
 	for e := range old.elements {
-		if _, stays := rs.elements[e]; !stays {
-			again = append(again, s.remove(name, e)...)
+		if _, stays := rs.elements[e]; stays {
+			continue
 		}
+		if data := rs.standIn(e); data != "" {
+			s.retire(name, e, data)
+			continue
+		}
+		again = append(again, s.remove(name, e)...)
 	}
 	for e, data := range rs.elements {
 		s.put(name, e, data, old)
@@ -70,6 +76,41 @@ func (s *state) set(name string, rs *ruleset) (again []string) {
 		}
 	}
 	return again
+}
+
+// standIn is what an index past the new end of its pool leads to until it is
+// deleted, or nothing if the pool is gone or empty.
+func (rs *ruleset) standIn(e element) string {
+	if e.kind != mapEndpoints {
+		return ""
+	}
+	return rs.elements[element{e.kind, e.v6, e.key[:8] + string(nft.Key{}.Mark(0))}]
+}
+
+// retire keeps an index that is no longer drawn for one more transaction. A
+// packet that drew it just before this transaction looks it up just after, and
+// must find an endpoint: the kernel's transactions are atomic for each lookup,
+// not for all lookups of a packet.
+func (s *state) retire(name string, e element, data string) {
+	if s.owner[e] != name {
+		return
+	}
+	s.want[e] = data
+	s.dirty[e] = true
+	s.retired[e] = name
+}
+
+// bury makes the next apply delete what was retired; it reports whether there
+// is anything.
+func (s *state) bury() bool {
+	if len(s.retired) == 0 {
+		return false
+	}
+	for e, name := range s.retired {
+		s.remove(name, e)
+	}
+	s.retired = map[element]string{}
+	return true
 }
 
 func (s *state) put(name string, e element, data string, old *ruleset) {
@@ -91,6 +132,7 @@ func (s *state) put(name string, e element, data string, old *ruleset) {
 		s.lose(e, other)
 	}
 	s.owner[e] = name
+	delete(s.retired, e)
 	if s.want[e] != data || s.kernel[e] != data {
 		s.want[e] = data
 		s.dirty[e] = true
@@ -117,6 +159,7 @@ func (s *state) remove(name string, e element) (again []string) {
 	if s.owner[e] != name {
 		return nil
 	}
+	delete(s.retired, e)
 	delete(s.owner, e)
 	delete(s.want, e)
 	s.dirty[e] = true

@@ -85,7 +85,6 @@ func (s *syncer) start() error {
 // loop carries changes into the kernel until ctx ends. While one transaction
 // is under way further changes gather, and go together in the next.
 func (s *syncer) loop(ctx context.Context) error {
-	pause := retryAfter
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,24 +93,33 @@ func (s *syncer) loop(ctx context.Context) error {
 		}
 		work := s.p.view.take()
 		s.plan(work)
-		for {
-			_, err := s.state.apply(s.conn, s.p.deps, false)
-			if err == nil {
-				pause = retryAfter
-				break
-			}
-			s.p.log.Warn("changing service rules, will retry", "error", err)
-			select {
-			case <-ctx.Done():
+		for again := true; again; again = s.state.bury() {
+			if !s.applyUntil(ctx) {
 				return nil
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, retryLimit)
-			if err := s.state.load(s.conn); err != nil {
-				s.p.log.Warn("reading service rules, will retry", "error", err)
 			}
 		}
 		s.after(work)
+	}
+}
+
+// applyUntil applies until the kernel takes it; it reports false if ctx ended.
+func (s *syncer) applyUntil(ctx context.Context) bool {
+	for pause := retryAfter; ; pause = min(2*pause, retryLimit) {
+		_, err := s.state.apply(s.conn, s.p.deps, false)
+		if err == nil {
+			return true
+		}
+		s.p.log.Warn("changing service rules, will retry", "error", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+		if err := s.state.load(s.conn); err != nil {
+			s.p.log.Warn("reading service rules, will retry", "error", err)
+		}
 	}
 }
 

@@ -12,12 +12,15 @@ import (
 
 // Link is one network interface.
 type Link struct {
-	Index  int
-	Name   string
-	MAC    net.HardwareAddr
-	MTU    int
-	Up     bool
-	Master int
+	Index int
+	Name  string
+	MAC   net.HardwareAddr
+	MTU   int
+	Up    bool
+	// Running means that the link carries packets: it is up, and so is what
+	// it leads to. The kernel gets there some time after a link was set up.
+	Running bool
+	Master  int
 	// Kind is the driver's name for virtual links ("veth", "bridge").
 	Kind string
 	// Peer is the index of the other end of a veth pair, in its own namespace.
@@ -57,8 +60,8 @@ func AddBridge(name string, mac net.HardwareAddr, mtu int) Request {
 	}
 }
 
-// Veth describes a pair of links: Name here, up and a port of the link with
-// index Master; Peer in the namespace PeerNS, up.
+// Veth describes a pair of links: Name here, a port of the bridge with index
+// Master (zero for none); Peer in the namespace PeerNS.
 type Veth struct {
 	Name    string
 	Master  int
@@ -68,13 +71,14 @@ type Veth struct {
 	PeerNS  *os.File
 }
 
-// AddVeth makes the pair, the peer directly in its namespace. The peer is up
-// before the host's end is, so that the port forwards from the first moment.
+// AddVeth makes the pair, the peer directly in its namespace; both ends are down.
 func AddVeth(v Veth) Request {
 	attrs := attributes(func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, v.Name)
 		ae.Uint32(unix.IFLA_MTU, uint32(v.MTU))
-		ae.Uint32(unix.IFLA_MASTER, uint32(v.Master))
+		if v.Master != 0 {
+			ae.Uint32(unix.IFLA_MASTER, uint32(v.Master))
+		}
 		nested(ae, unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.IFLA_INFO_KIND, "veth")
 			nested(ae, unix.IFLA_INFO_DATA, func(ae *netlink.AttributeEncoder) {
@@ -158,6 +162,9 @@ func (c *Conn) Link(name string) (Link, error) {
 	return parseLink(msgs[0].Data)
 }
 
+// operUp is IF_OPER_UP, linux/if.h.
+const operUp = 6
+
 func parseLink(b []byte) (Link, error) {
 	if len(b) < 16 {
 		return Link{}, fmt.Errorf("parsing link: message has %d bytes", len(b))
@@ -178,6 +185,8 @@ func parseLink(b []byte) (Link, error) {
 			link.MAC = ad.Bytes()
 		case unix.IFLA_MTU:
 			link.MTU = int(ad.Uint32())
+		case unix.IFLA_OPERSTATE:
+			link.Running = ad.Uint8() == operUp
 		case unix.IFLA_MASTER:
 			link.Master = int(ad.Uint32())
 		case unix.IFLA_LINK:

@@ -148,3 +148,18 @@ func protoName(p byte) string {
 		return strconv.Itoa(int(p))
 	}
 }
+
+// FormatKey prints an element's key.
+func (m Map) FormatKey(key string) string { return format(m.Key, key) }
+
+// FormatData prints an element's data: for a verdict map where it goes.
+func (m Map) FormatData(data string) string {
+	switch {
+	case m.Verdict:
+		return "goto " + data
+	case len(m.Data) > 0:
+		return format(m.Data, data)
+	default:
+		return ""
+	}
+}
