@@ -37,7 +37,7 @@ type Quiet struct{ slog.Handler }
 // harmless are messages that libraries log as errors and that say only that
 // somebody hung up.
 func harmless() []string {
-	return []string{"Error on socket receive"}
+	return []string{"Error on socket receive", "Failed to encode watch event"}
 }
 
 // Enabled tells whether a record of the library's level would be written.

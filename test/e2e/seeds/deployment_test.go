@@ -164,7 +164,7 @@ func answersVersion(t *testing.T, c *cluster.Cluster, service, version string) {
 		return nil
 	})
 	for range 10 {
-		if body := get(t, service); !strings.Contains(body, "version "+version) {
+		if body := get(t, service); !strings.Contains(body, "version: "+version) {
 			t.Errorf("answered %q, want version %s", body, version)
 		}
 	}
