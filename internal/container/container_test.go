@@ -132,6 +132,7 @@ func (n *node) checkClean() {
 	v1, _ := filepath.Glob("/sys/fs/cgroup/*" + n.cgroup)
 	v2, _ := filepath.Glob("/sys/fs/cgroup" + n.cgroup)
 	for _, m := range append(v1, v2...) {
+		_ = os.Remove(filepath.Join(m, "pod")) // the node agent's, not ours
 		if err := os.Remove(m); err != nil {
 			n.t.Errorf("cgroup left behind: %v", err)
 		}
