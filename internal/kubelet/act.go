@@ -23,12 +23,29 @@ func (w *worker) act(a action) {
 		w.actKill(a)
 	case verbStopSandbox:
 		w.actStopSandbox(a)
+	case verbRemoveSandbox:
+		w.actRemoveSandbox(a)
 	case verbRemove:
 		w.operation(a.Container, func(ctx context.Context) func() {
 			_, err := w.k.deps.Runtime.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: a.ID})
 			return func() { w.warn("removing container", err) }
 		})
 	}
+}
+
+// actRemoveSandbox removes a sandbox that was replaced.
+func (w *worker) actRemoveSandbox(a action) {
+	w.sandboxBusy = true
+	go func() {
+		_, err := w.k.deps.Runtime.RemovePodSandbox(w.ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: a.ID})
+		w.tell(func(i *inbox) {
+			i.runtime = true
+			i.results = append(i.results, func() {
+				w.sandboxBusy = false
+				w.warn("removing sandbox", err)
+			})
+		})
+	}()
 }
 
 func (w *worker) warn(doing string, err error) {
@@ -40,14 +57,18 @@ func (w *worker) warn(doing string, err error) {
 // actPrepare sets up the pod's directories and volumes. It is repeated, from
 // the same code, when a referenced object changes or a token is to be renewed.
 func (w *worker) actPrepare() {
-	w.preparing = true
+	w.preparing, w.dirty = true, false
 	pod := w.pod
 	go func() {
 		refresh, err := w.k.prepare(w.ctx, pod)
 		w.post(func() {
 			w.preparing = false
 			if err != nil {
-				w.prepareAt = time.Now().Add(w.prepareRetry.next())
+				delay := w.prepareRetry.next()
+				w.prepareAt = time.Now().Add(delay)
+				if w.prepared {
+					w.refreshAt = w.prepareAt // what is there stays until it works
+				}
 				if w.termination == nil {
 					w.k.events.pod(pod, v1.EventTypeWarning, "FailedMount", err.Error())
 				}
@@ -73,9 +94,7 @@ func (w *worker) objectChanged() {
 				w.memory[name] = m
 			}
 		}
-		if w.prepared && !w.preparing {
-			w.actPrepare()
-		}
+		w.dirty = true
 	})
 }
 

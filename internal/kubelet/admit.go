@@ -25,7 +25,7 @@ func (w *worker) admit(now time.Time) {
 	}
 	if r := w.k.admission.check(w.pod, w.k.capacity.node()); r != nil {
 		w.k.events.pod(w.pod, v1.EventTypeWarning, r.Reason, r.Message)
-		w.end(termination{Since: now, Grace: gracePeriod(w.pod), Phase: v1.PodFailed, Reason: r.Reason, Message: "Pod was rejected: " + r.Message})
+		w.end(termination{Since: now, Grace: gracePeriod(w.pod), Phase: v1.PodFailed, Reason: r.Reason, Message: "Pod was rejected: " + r.Message, Rejected: true})
 		return
 	}
 	w.k.objects.add(w.pod)

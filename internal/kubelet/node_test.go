@@ -40,7 +40,7 @@ const testNode = "test-node"
 // supervisor and network, and the node agent under test, in a network namespace
 // of their own.
 type testCluster struct {
-	t       *testing.T
+	t       testing.TB
 	api     *apitest.Server
 	client  kubernetes.Interface
 	dir     string
@@ -52,7 +52,7 @@ type testCluster struct {
 }
 
 // startCluster runs a cluster until the test ends.
-func startCluster(t *testing.T) *testCluster {
+func startCluster(t testing.TB) *testCluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kubelettest")
 	if err != nil {
@@ -383,7 +383,7 @@ func (c *testCluster) purge() {
 }
 
 // enter puts a test into a network of its own.
-func enter(t *testing.T) bool { return kerneltest.Enter(t, kerneltest.Namespace(unix.CLONE_NEWNET)) }
+func enter(t testing.TB) bool { return kerneltest.Enter(t, kerneltest.Namespace(unix.CLONE_NEWNET)) }
 
 func TestPodLife(t *testing.T) {
 	if !enter(t) {

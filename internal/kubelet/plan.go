@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ const (
 	verbKill          verb = "kill"           // preStop, TERM, grace, KILL
 	verbStopSandbox   verb = "stop-sandbox"   // network detach, pause ends
 	verbRemove        verb = "remove"         // a dead container beyond the last one
+	verbRemoveSandbox verb = "remove-sandbox" // one that was replaced and holds no container
 )
 
 // action is one thing to do for a pod. Actions of a plan are independent of
@@ -70,6 +72,8 @@ type termination struct {
 	// Phase, Reason and Message are set on the pod's status, if not empty.
 	Phase           v1.PodPhase
 	Reason, Message string
+	// Rejected: the pod was never let in; its containers have no state.
+	Rejected bool
 	// Why is the text of the Killing events; empty: "Stopping container NAME".
 	Why string
 }
@@ -125,6 +129,7 @@ func makePlan(s situation) plan {
 		s.planPrepare(&p)
 	}
 	s.planDoomed(&p)
+	s.planChanged(&p)
 	s.planRemovals(&p)
 	return p
 }
@@ -305,7 +310,7 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		return
 	}
 	if last.ended() {
-		if !shouldRestart(s.Pod, c, last) {
+		if !shouldRestart(s.Pod, c, last) && !changed(c, last) {
 			return
 		}
 		if until := m.Backoff.until(last.FinishedAt); until.After(s.Now) {
@@ -332,6 +337,23 @@ func (s *situation) planDoomed(p *plan) {
 	}
 }
 
+// changed reports whether a container's image is no longer the one that its
+// specification names: it may be changed in place.
+func changed(c *v1.Container, r *containerRecord) bool {
+	return r != nil && r.Hash != "" && r.Hash != containerHash(c)
+}
+
+// planChanged ends containers whose image was changed; they start again with
+// the new one.
+func (s *situation) planChanged(p *plan) {
+	eachContainer(s.Pod, func(c *v1.Container) {
+		r, m := s.View.latest(c.Name), s.Memory[c.Name]
+		if r.running() && !m.Busy && m.Doomed != r.ID && changed(c, r) {
+			p.do(action{Verb: verbKill, Container: c.Name, ID: r.ID, Grace: gracePeriod(s.Pod), Why: fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)})
+		}
+	})
+}
+
 // planRemovals removes dead containers, but keeps the newest and the newest dead
 // one of each name, for `kubectl logs --previous`.
 func (s *situation) planRemovals(p *plan) {
@@ -350,6 +372,13 @@ func (s *situation) planRemovals(p *plan) {
 		}
 		if dead[c.Name] > keep && !s.Memory[c.Name].Busy {
 			p.do(action{Verb: verbRemove, Container: c.Name, ID: c.ID})
+		}
+	}
+	for i := range s.View.Sandboxes {
+		box := &s.View.Sandboxes[i]
+		used := slices.ContainsFunc(s.View.Containers, func(c containerRecord) bool { return c.SandboxID == box.ID })
+		if i > 0 && !box.Ready && !used && !s.SandboxBusy {
+			p.do(action{Verb: verbRemoveSandbox, ID: box.ID})
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package kubelet
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +20,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // forever is a script that does nothing and ends at once on TERM.
@@ -50,6 +57,10 @@ func scenarios() []scenario {
 		{"files-of-the-pod", tryFiles},
 		{"static-pod", tryStatic},
 		{"shared-pid", trySharedPID},
+		{"labels-and-image-change", tryChanges},
+		{"sandbox-death", trySandboxDeath},
+		{"exec-and-follow", tryStreams},
+		{"host-network", tryHostNetwork},
 	}
 }
 
@@ -583,5 +594,99 @@ func TestAdoption(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the orphan goes on")
 		}
+	}
+}
+
+func tryChanges(t *testing.T, c *testCluster) {
+	c.pod("change", forever, func(p *v1.Pod) {
+		p.Labels = map[string]string{"v": "1"}
+		p.Spec.Volumes = []v1.Volume{{Name: "down", VolumeSource: v1.VolumeSource{DownwardAPI: &v1.DownwardAPIVolumeSource{Items: []v1.DownwardAPIVolumeFile{{Path: "labels", FieldRef: &v1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.labels"}}}}}}}
+		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "down", MountPath: "/down"}}
+	})
+	c.ready("change")
+	pods := c.client.CoreV1().Pods("default")
+	patch := func(text string) {
+		if _, err := pods.Patch(t.Context(), "change", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch(`{"metadata":{"labels":{"v":"2"}}}`)
+	if got := c.exec("change", `for i in $(seq 100); do grep -q '"2"' /down/labels && break; sleep 0.05; done; cat /down/labels`); got != `v="2"` {
+		t.Errorf("labels %q", got)
+	}
+	patch(`{"spec":{"containers":[{"name":"main","image":"docker.io/library/busybox:latest"}]}}`)
+	p := c.await("change", "restarted with the new image", func(p *v1.Pod) bool { return mainStatus(p).RestartCount == 1 && isReady(p) })
+	if got := mainStatus(p).Image; got != "docker.io/library/busybox:latest" {
+		t.Errorf("image %q", got)
+	}
+	c.event("change", "Killing", "Container main definition changed, will be restarted")
+}
+
+func trySandboxDeath(t *testing.T, c *testCluster) {
+	c.pod("pause", forever, nil)
+	before := c.ready("pause")
+	id, err := (nodePods{c.kubelet}).Sandbox(t.Context(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.kubelet.deps.Runtime.StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}); err != nil {
+		t.Fatal(err)
+	}
+	after := c.await("pause", "running in a new sandbox", func(p *v1.Pod) bool { return isReady(p) && mainStatus(p).RestartCount == 1 })
+	if after.Status.PodIP == "" {
+		t.Errorf("status %+v", after.Status)
+	}
+	c.event("pause", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+}
+
+func tryStreams(t *testing.T, c *testCluster) {
+	c.pod("stream", "until test -e /tmp/end; do sleep 0.05; done; echo bye", never)
+	c.ready("stream")
+	outside, err := c.api.TLSConfig("admin", "system:masters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := c.client.CoreV1().Pods("default").GetLogs("stream", &v1.PodLogOptions{Follow: true}).Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name("stream").SubResource("exec").
+		VersionedParams(&v1.PodExecOptions{Container: "main", Command: []string{"sh", "-c", "cat; echo err >&2; test -e /tmp/first && touch /tmp/end; touch /tmp/first; exit 3"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	target, err := url.Parse(c.api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.Path, target.RawQuery = request.URL().Path, request.URL().RawQuery
+	for name, make := range map[string]func() (remotecommand.Executor, error){
+		"spdy": func() (remotecommand.Executor, error) { return remotecommand.NewSPDYExecutor(outside, "POST", target) },
+		"websocket": func() (remotecommand.Executor, error) {
+			return remotecommand.NewWebSocketExecutor(outside, "GET", target.String())
+		},
+	} {
+		executor, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out, errOut bytes.Buffer
+		err = executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("in"), Stdout: &out, Stderr: &errOut})
+		var exit utilexec.ExitError
+		if !errors.As(err, &exit) || exit.ExitStatus() != 3 || out.String() != "in" || errOut.String() != "err\n" {
+			t.Errorf("%s: %q %q %v", name, out.String(), errOut.String(), err)
+		}
+	}
+	if all, err := io.ReadAll(logs); err != nil || string(all) != "bye\n" {
+		t.Errorf("followed log %q %v", all, err)
+	}
+}
+
+func tryHostNetwork(t *testing.T, c *testCluster) {
+	c.pod("hostnet", "ip addr show up0 > /dev/termination-log", func(p *v1.Pod) {
+		never(p)
+		p.Spec.HostNetwork = true
+	})
+	p := c.await("hostnet", "done", phaseIs(v1.PodSucceeded))
+	if got := mainStatus(p).State.Terminated.Message; !strings.Contains(got, "192.0.2.1") || p.Status.PodIP != "192.0.2.1" {
+		t.Errorf("%q, pod IP %s", got, p.Status.PodIP)
 	}
 }

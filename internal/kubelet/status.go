@@ -64,6 +64,9 @@ func makeStatus(in statusInput) v1.PodStatus {
 	if t := in.Termination; t != nil && t.Phase != "" {
 		phase = t.Phase
 		s.Reason, s.Message = t.Reason, t.Message
+		if t.Rejected { // as upstream: kubectl then shows the reason, not a container's
+			s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
+		}
 	}
 	switch in.Pod.Status.Phase { // a final phase never changes
 	case v1.PodFailed, v1.PodSucceeded:

@@ -35,8 +35,10 @@ type statusEntry struct {
 	// want is the status to write; nil: nothing to do.
 	want *v1.PodStatus
 	// gone: delete the object after the write.
-	gone   bool
-	busy   bool
+	gone bool
+	busy bool
+	// later flushes a status that may settle first.
+	later  *time.Timer
 	closed bool
 	fails  retry
 }
@@ -48,6 +50,10 @@ const statusWriters = 16
 func newStatusWriter(client kubernetes.Interface, log *slog.Logger) *statusWriter {
 	return &statusWriter{client: client, log: log, slots: make(chan struct{}, statusWriters), pods: map[types.UID]*statusEntry{}}
 }
+
+// settle is how long a status that only tells of progress may wait: most pods
+// are running before it is over, and cost one write instead of three.
+const settle = 100 * time.Millisecond
 
 // publish asks for a status to be written. gone: the pod has ended and its
 // object is to be deleted after that.
@@ -62,10 +68,56 @@ func (s *statusWriter) publish(pod *v1.Pod, status v1.PodStatus, gone bool) {
 		return
 	}
 	e.want, e.gone = &status, e.gone || gone
-	if !e.busy {
-		e.busy = true
-		go s.write(e)
+	switch {
+	case e.busy:
+	case !e.gone && passing(&e.api.Status, &status, pod.DeletionTimestamp != nil):
+		if e.later == nil {
+			e.later = time.AfterFunc(settle, func() { s.flush(e) })
+		}
+	default:
+		s.begin(e)
 	}
+}
+
+// begin starts a write; s.mu is held.
+func (s *statusWriter) begin(e *statusEntry) {
+	if e.later != nil {
+		e.later.Stop()
+		e.later = nil
+	}
+	e.busy = true
+	go s.write(e)
+}
+
+// flush writes a status whose time to settle is over.
+func (s *statusWriter) flush(e *statusEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.later = nil
+	if !e.busy && !e.closed && e.want != nil {
+		s.begin(e)
+	}
+}
+
+// passing reports whether a status says nothing that anybody acts on: the pod is
+// on its way, with no fault and nothing ready, or it is ending and was already
+// taken out of service.
+func passing(have, want *v1.PodStatus, deleted bool) bool {
+	if deleted {
+		return true
+	}
+	if want.Phase != v1.PodPending || have.Phase != v1.PodPending && have.Phase != "" || want.Reason != have.Reason {
+		return false
+	}
+	for _, all := range [][]v1.ContainerStatus{want.InitContainerStatuses, want.ContainerStatuses} {
+		for i := range all {
+			w := all[i].State.Waiting
+			if w == nil || w.Reason != reasonCreating && w.Reason != reasonInitializing {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // entry finds or makes the entry of a pod. A static pod's status belongs to its

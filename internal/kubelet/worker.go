@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,11 +43,13 @@ type worker struct {
 	killGrace   map[string]int64
 
 	prepared, preparing, sandboxBusy bool
-	prepareRetry, sandboxRetry       retry
-	prepareAt, sandboxAt             time.Time
-	refreshAt                        time.Time
-	imageRetry                       map[string]*retry
-	cleaned, finalSent               bool
+	// dirty: volumes may show something old.
+	dirty                      bool
+	prepareRetry, sandboxRetry retry
+	prepareAt, sandboxAt       time.Time
+	refreshAt                  time.Time
+	imageRetry                 map[string]*retry
+	cleaned, finalSent         bool
 	// last is the status that was computed last.
 	last *v1.PodStatus
 }
@@ -134,6 +137,11 @@ func (w *worker) sync() (next time.Time, gone bool) {
 	}
 	w.checkEnd(now)
 	w.notePulls(now)
+	due := !w.refreshAt.IsZero() && !now.Before(w.refreshAt)
+	if w.prepared && !w.preparing && w.termination == nil && (w.dirty || due) {
+		w.refreshAt = time.Time{}
+		w.actPrepare()
+	}
 	p := makePlan(w.situation(now))
 	w.note(&p)
 	for _, a := range p.Actions {
@@ -160,6 +168,9 @@ func (w *worker) receive() {
 	w.inbox = inbox{}
 	w.mu.Unlock()
 	if in.pod != nil {
+		if w.pod != nil && w.prepared && (!maps.Equal(w.pod.Labels, in.pod.Labels) || !maps.Equal(w.pod.Annotations, in.pod.Annotations)) {
+			w.dirty = true // the downward API shows them
+		}
 		w.pod = in.pod
 		w.static = isStatic(in.pod)
 	}
