@@ -50,6 +50,7 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 	}
 	cfg.RESTOptionsGetter = stores
 	cfg.AddHealthChecks(stores.check())
+	cfg.AddReadyzChecks(stores.filled())
 	if cfg.AdmissionControl, err = admission.New(admission.Deps{Client: s.client, Informers: s.informers}); err != nil {
 		return nil, built{}, err
 	}

@@ -50,6 +50,7 @@ type storages struct {
 	compactor etcd3.Compactor
 	stop      func()
 	counts    flowcontrolrequest.StorageObjectCountTracker
+	caches    []*cacher.CacheDelegator
 }
 
 func newStorages(scheme *runtime.Scheme, codecs serializer.CodecFactory, db *store.Store, counts flowcontrolrequest.StorageObjectCountTracker) (*storages, error) {
@@ -193,6 +194,7 @@ func (s *storages) cached(cfg *storagebackend.ConfigForResource, resourcePrefix 
 		return nil, nil, fmt.Errorf("opening the watch cache of %s: %w", cfg.GroupResource, err)
 	}
 	delegator := cacher.NewCacheDelegator(c, raw)
+	s.caches = append(s.caches, delegator)
 	return delegator, sync.OnceFunc(func() {
 		delegator.Stop()
 		c.Stop()
