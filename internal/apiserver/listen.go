@@ -10,6 +10,16 @@ import (
 	"syscall"
 )
 
+// CheckPort tells whether the server could listen on the port, with the error
+// that it would give: a start that cannot succeed is better not begun.
+func CheckPort(ctx context.Context, bind netip.Addr, port int) error {
+	l, err := listen(ctx, bind, port)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // listen opens the server's TCP port. A taken port is named together with the
 // process that has it.
 func listen(ctx context.Context, bind netip.Addr, port int) (*net.TCPListener, error) {

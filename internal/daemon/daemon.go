@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
 
+	"skiff.dev/skiff/internal/apiserver"
 	"skiff.dev/skiff/internal/config"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/telemetry"
@@ -76,6 +78,9 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer unlock()
+	if err := apiserver.CheckPort(ctx, netip.Addr{}, d.cfg.APIPort); err != nil {
+		return err
+	}
 	if err := settle(&d.cfg, opts.Given); err != nil {
 		return err
 	}

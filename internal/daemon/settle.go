@@ -29,7 +29,10 @@ func settle(cfg *config.Config, given map[string]bool) error {
 	if !cfg.NodeIP.IsValid() {
 		cfg.NodeIP = nodeAddress(cfg)
 	}
-	if !given["kubelet-port"] && !portFree(cfg.KubeletPort) {
+	if given["kubelet-port"] && !portFree(cfg.KubeletPort) {
+		return fmt.Errorf("TCP port %d for the node agent is in use by another process; choose another one with --kubelet-port", cfg.KubeletPort)
+	}
+	if !portFree(cfg.KubeletPort) {
 		port, err := freePort()
 		if err != nil {
 			return err

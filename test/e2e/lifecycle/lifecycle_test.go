@@ -107,7 +107,7 @@ func TestWhatItCannotDoItSays(t *testing.T) {
 		"corrupt config":   {[]string{"--config=" + config}, 2, []string{config, "line 2", `"node-nam"`}},
 		"unknown flag":     {[]string{"--nonsense"}, 2, []string{"--nonsense", "--help"}},
 		"overlapping nets": {[]string{"--cluster-cidr=10.43.0.0/16"}, 2, []string{"cluster-cidr", "service-cidr", "overlap"}},
-		"port taken":       {[]string{"--detach", fmt.Sprintf("--api-port=%d", port)}, 1, []string{fmt.Sprint(port), "in use"}},
+		"port taken":       {[]string{"--detach", fmt.Sprintf("--api-port=%d", port)}, 1, []string{fmt.Sprint(port), "is taken by", "--api-port"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := c.Command("up", bad.args...)
