@@ -63,6 +63,13 @@ func (s *Server) build(listener net.Listener) (*genericapiserver.GenericAPIServe
 	if err := s.install(server, stores, p); err != nil {
 		return nil, built{}, err
 	}
+	pages, err := authn.Describe(p.url, "https://"+cfg.ExternalAddress+authn.KeysPath, s.opts.Authority.TokenPublicKeys())
+	if err != nil {
+		return nil, built{}, err
+	}
+	for path, page := range pages {
+		server.Handler.NonGoRestfulMux.Handle(path, page)
+	}
 	if err := installSchemas(server, cfg); err != nil {
 		return nil, built{}, err
 	}
