@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -167,7 +166,7 @@ func validateUpdate(ctx context.Context, e, old *corev1.Event) field.ErrorList {
 	same("count", e.Count, old.Count)
 	same("type", e.Type, old.Type)
 	// MicroTime loses precision in protobuf: compare to the microsecond.
-	if !equality.Semantic.DeepEqual(e.EventTime.Truncate(time.Microsecond), old.EventTime.Truncate(time.Microsecond)) {
+	if !e.EventTime.Truncate(time.Microsecond).Equal(old.EventTime.Truncate(time.Microsecond)) {
 		same("eventTime", e.EventTime, old.EventTime)
 	}
 	same("action", e.Action, old.Action)

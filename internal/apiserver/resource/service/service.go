@@ -93,11 +93,20 @@ func Storages(scheme *runtime.Scheme, getter generic.RESTOptionsGetter, o Option
 	store.BeginCreate = alloc.beginCreate
 	store.BeginUpdate = alloc.beginUpdate
 	store.AfterDelete = alloc.afterDelete
-	return &REST{store}, status, nil
+	return &REST{store, claims}, status, nil
 }
 
-// REST is the storage of services.
-type REST struct{ *kind.Store }
+// REST is the storage of services and of their claims.
+type REST struct {
+	*kind.Store
+	claims *claims
+}
+
+// Destroy implements rest.Storage.
+func (r *REST) Destroy() {
+	r.Store.Destroy()
+	r.claims.store.Destroy()
+}
 
 // row agrees with upstream's printService.
 func row(s *corev1.Service) []any {
