@@ -228,6 +228,9 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 		}
 		mp.dir = mount.IsDir(fd)
 		mp.fd = cr.files.add(os.NewFile(uintptr(fd), src), true)
+		if err := cr.mapMount(fd, m, &o); err != nil {
+			return fmt.Errorf("mounts[%d]: %w", i, err)
+		}
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		mp.kind = mountCgroup
 	}

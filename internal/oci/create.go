@@ -124,6 +124,12 @@ func (cr *creation) makeCgroup(context.Context) error {
 		cr.plan.cgroups = append(cr.plan.cgroups, pair{h.Mount, m.Dirs()[i]})
 	}
 	existed := m.Exists()
+	if existed {
+		// Delete ends and removes what is in the cgroup, so nobody else's processes may be there.
+		if pids, err := m.Procs(); err != nil || len(pids) > 0 {
+			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: cgroup %q is not empty (%d processes)", p, len(pids)))
+		}
+	}
 	if err := m.Create(); err != nil {
 		return err
 	}

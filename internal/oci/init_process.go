@@ -60,7 +60,9 @@ func (s *initState) prepareProcess() error {
 	if p.umask >= 0 {
 		unix.Umask(p.umask)
 	}
+	s.reopenNull()
 	s.ownStdio()
+	s.addHome()
 	return s.applyAttributes()
 }
 

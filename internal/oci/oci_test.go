@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // box is one container under test, with a busybox for a root file system.
 type box struct {
-	t     *testing.T
+	t     testing.TB
 	spec  *specs.Spec
 	opts  CreateOptions
 	root  string
@@ -46,7 +46,7 @@ type box struct {
 
 var boxes int
 
-func newBox(t *testing.T, script string) *box {
+func newBox(t testing.TB, script string) *box {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -65,7 +65,7 @@ func newBox(t *testing.T, script string) *box {
 	if err := os.WriteFile(filepath.Join(b.root, "bin/busybox"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range strings.Fields("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink") {
+	for _, n := range strings.Fields("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink stat") {
 		os.Symlink("busybox", filepath.Join(b.root, "bin", n))
 	}
 	b.spec = defaults.Spec()
@@ -237,6 +237,14 @@ func TestOutput(t *testing.T) {
 			dir := b.t.TempDir()
 			os.WriteFile(dir+"/f", []byte("content\n"), 0o644)
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"rbind", "ro"}})
+		}},
+		{"id-mapped mount", "stat -c '%u %g' /data/f", "5000 5000", func(b *box) {
+			dir := b.t.TempDir()
+			os.WriteFile(dir+"/f", nil, 0o644)
+			os.Chown(dir+"/f", 1000, 1000)
+			maps := []specs.LinuxIDMapping{{ContainerID: 1000, HostID: 5000, Size: 1}}
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"bind"},
+				UIDMappings: maps, GIDMappings: maps})
 		}},
 		{"bind of a file", "cat /etc/deep/f", "content", func(b *box) {
 			f := b.t.TempDir() + "/f"

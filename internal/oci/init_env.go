@@ -1,0 +1,84 @@
+package oci
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// reopenNull takes standard files that are the host's null device over to the container's own, so that no descriptor
+// of the host's /dev stays. What the container's path leads to is looked at first (CVE-2025-31133).
+func (s *initState) reopenNull() {
+	want := unix.Mkdev(1, 3)
+	var st unix.Stat_t
+	own := -1
+	for fd := range 3 {
+		if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != want {
+			continue
+		}
+		if own < 0 {
+			var err error
+			if own, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+				return
+			}
+			if unix.Fstat(own, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != want {
+				break
+			}
+			if _, err := unix.FcntlInt(uintptr(own), unix.F_SETFL, 0); err != nil {
+				break
+			}
+		}
+		_ = unix.Dup3(own, fd, 0) // the old one serves as well
+	}
+	unix.Close(own)
+}
+
+// passwdLimit bounds what an image can make us read (CVE-2026-47262's family).
+const passwdLimit = 1 << 20
+
+// addHome sets HOME where the configuration does not, as every runtime does: from the container's own /etc/passwd, else
+// "/".
+func (s *initState) addHome() {
+	p := &s.process
+	for _, e := range p.env {
+		if strings.HasPrefix(e, "HOME=") && e != "HOME=" {
+			return
+		}
+	}
+	p.env = slices.DeleteFunc(p.env, func(e string) bool { return e == "HOME=" })
+	home := "/"
+	if f, err := s.openPlain("/etc/passwd"); err == nil {
+		text, _ := io.ReadAll(io.LimitReader(f, passwdLimit))
+		f.Close()
+		home = homeOf(string(text), p.uid)
+	}
+	p.env = append(p.env, "HOME="+home)
+}
+
+// openPlain opens a regular file only: a pipe or a device of the image would hold init up.
+func (s *initState) openPlain(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, unix.EINVAL
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func homeOf(passwd string, uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.Lines(passwd) {
+		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) == 7 && f[2] == id && f[5] != "" {
+			return f[5]
+		}
+	}
+	return "/"
+}
