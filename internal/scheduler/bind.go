@@ -11,9 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// bind writes an assumed decision; on failure the assumption is taken back.
-func (s *Scheduler) bind(ctx context.Context, w *waiting, node string) {
-	pod := w.pod
+// bind writes an assumed decision; on failure the assumption is taken back. pod
+// is what was decided about: w may hold a newer version meanwhile.
+func (s *Scheduler) bind(ctx context.Context, w *waiting, pod *corev1.Pod, node string) {
 	err := s.deps.Client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
@@ -44,9 +44,8 @@ func (s *Scheduler) bind(ctx context.Context, w *waiting, node string) {
 
 // reject says on the pod why it has no node, makes room where that was found
 // possible, and parks the pod.
-func (s *Scheduler) reject(ctx context.Context, w *waiting, wakes event, message string, way *eviction) {
+func (s *Scheduler) reject(ctx context.Context, w *waiting, pod *corev1.Pod, wakes event, message string, way *eviction) {
 	defer s.locked(func() { s.queue.park(w, wakes) })
-	pod := w.pod
 	if way != nil {
 		s.evict(ctx, pod, way)
 	}

@@ -185,7 +185,7 @@ func (s *Scheduler) schedule(w *waiting) func(context.Context) {
 	v := c.decide(s.filters, s.scores)
 	if v.node != "" {
 		s.snapshot.assume(p, v.node)
-		return func(ctx context.Context) { s.bind(ctx, w, v.node) }
+		return func(ctx context.Context) { s.bind(ctx, w, p.pod, v.node) }
 	}
 	message := v.message()
 	way, explanation := c.preempt(s.filters, v)
@@ -196,7 +196,7 @@ func (s *Scheduler) schedule(w *waiting) func(context.Context) {
 		s.snapshot.nominated[w.pod.UID] = &nomination{p, way.node}
 		v.wakes |= podGone
 	}
-	return func(ctx context.Context) { s.reject(ctx, w, v.wakes, message, way) }
+	return func(ctx context.Context) { s.reject(ctx, w, p.pod, v.wakes, message, way) }
 }
 
 func (s *Scheduler) nominations() map[string][]*podInfo {
