@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -147,9 +146,10 @@ func (s *Service) settle(ctx context.Context, c *ctr, state *supervisor.Containe
 		}
 	}
 	c.spec = nil
-	if err := s.sup.Delete(ctx, rec.ID, false); err != nil {
-		s.log.Warn("exited container not removed", "container", rec.ID, "err", fmt.Sprint(err))
-	}
 	c.markExited()
 	s.sendEvent(rec.ID, rec.SandboxID, runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT)
+	// Who removes the container waits for the lock, and so for this.
+	if err := s.sup.Delete(ctx, rec.ID, false); err != nil {
+		s.log.Warn("exited container not removed", "container", rec.ID, "err", err)
+	}
 }
