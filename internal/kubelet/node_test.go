@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -82,20 +83,26 @@ func (c *testCluster) prepare() {
 	c.t.Helper()
 	ctx := c.t.Context()
 	sa := &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := c.client.CoreV1().ServiceAccounts("default").Create(ctx, sa, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client.CoreV1().ServiceAccounts("default").Create(ctx, sa, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		c.t.Fatal(err)
 	}
 	ca := &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt"}, Data: map[string]string{"ca.crt": string(c.api.Authority.CAPEM())}}
-	if _, err := c.client.CoreV1().ConfigMaps("default").Create(ctx, ca, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client.CoreV1().ConfigMaps("default").Create(ctx, ca, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		c.t.Fatal(err)
 	}
 }
 
-// program opens the skiff-oci that the test binary is told of.
-func program() (*os.File, error) {
-	path := os.Getenv("SKIFF_OCI")
-	if path == "" {
-		return nil, errors.New("SKIFF_OCI does not name the program")
+// program opens skiff-oci as the source tree has it now.
+func (c *testCluster) program() (*os.File, error) {
+	path := filepath.Join(c.dir, "skiff-oci")
+	if given := os.Getenv("SKIFF_OCI"); given != "" {
+		path = given
+	} else if _, err := os.Stat(path); err != nil {
+		build := exec.Command("go", "build", "-o", path, "skiff.dev/skiff/cmd/skiff-oci")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("building skiff-oci: %w: %s", err, out)
+		}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -106,7 +113,7 @@ func program() (*os.File, error) {
 }
 
 func (c *testCluster) supervisorOptions() supervisor.Options {
-	return supervisor.Options{Socket: filepath.Join(c.dir, "run", "supervisor.sock"), Dir: filepath.Join(c.dir, "supervisor"), Exe: program}
+	return supervisor.Options{Socket: filepath.Join(c.dir, "run", "supervisor.sock"), Dir: filepath.Join(c.dir, "supervisor"), Exe: c.program}
 }
 
 // startNode starts the container layer and the node agent, as a start of skiff does.
