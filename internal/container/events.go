@@ -94,7 +94,12 @@ func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventR
 
 // GetContainerEvents is Events over gRPC.
 func (s *Service) GetContainerEvents(_ *runtimeapi.GetEventsRequest, stream grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
-	for e := range s.Events(stream.Context()) {
+	events := s.Events(stream.Context())
+	// The header tells the client that nothing is missed from here on.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	for e := range events {
 		if err := stream.Send(e); err != nil {
 			return err
 		}
