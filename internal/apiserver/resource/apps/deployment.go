@@ -12,9 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 // Deployment describes the kind.
@@ -42,7 +44,13 @@ func Deployment() kind.Kind[*appsv1.Deployment] {
 			},
 			Validate:       validateDeployment,
 			ValidateUpdate: validateDeploymentUpdate,
-			Reset:          []fieldpath.Path{fieldpath.MakePathOrDie("status")},
+			Warn: func(_ context.Context, d, old *appsv1.Deployment) []string {
+				if old != nil && old.Generation == d.Generation {
+					return nil
+				}
+				return podspec.Warnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+			},
+			Reset: []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},
 		Status: &kind.Rules[*appsv1.Deployment]{
 			PrepareForUpdate: func(_ context.Context, d, old *appsv1.Deployment) {

@@ -33,10 +33,13 @@ func Kind() kind.Kind[*corev1.Pod] {
 		Index:      []string{"spec.nodeName"},
 		Trigger:    "spec.nodeName",
 		Rules: kind.Rules[*corev1.Pod]{
-			PrepareForCreate:    prepareForCreate,
-			PrepareForUpdate:    prepareForUpdate,
-			Validate:            func(_ context.Context, p *corev1.Pod) field.ErrorList { return podspec.ValidatePod(p) },
-			ValidateUpdate:      func(_ context.Context, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },
+			PrepareForCreate: prepareForCreate,
+			PrepareForUpdate: prepareForUpdate,
+			Validate:         func(_ context.Context, p *corev1.Pod) field.ErrorList { return podspec.ValidatePod(p) },
+			ValidateUpdate:   func(_ context.Context, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },
+			Warn: func(_ context.Context, p, _ *corev1.Pod) []string {
+				return podspec.Warnings(&p.Spec, field.NewPath("spec"))
+			},
 			CheckGracefulDelete: checkGracefulDelete,
 			Reset:               []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},

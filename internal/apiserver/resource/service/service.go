@@ -43,7 +43,7 @@ func Kind() kind.Kind[*corev1.Service] {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},
 		Rules: kind.Rules[*corev1.Service]{
-			Name: validation.NameIsDNS1035Label,
+			Name: validation.NameIsDNSLabel, // since KEP-5311; a DNS-1035 label before
 			PrepareForCreate: func(_ context.Context, s *corev1.Service) {
 				s.Status = corev1.ServiceStatus{}
 			},
