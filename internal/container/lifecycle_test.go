@@ -226,3 +226,35 @@ func TestDeadPauseMakesTheSandboxNotReady(t *testing.T) {
 		t.Errorf("status %v, %v", resp, err)
 	}
 }
+
+func TestKilledSupervisorIsReplaced(t *testing.T) {
+	n := newNode(t)
+	box, config := n.sandbox("pod", nil)
+	id := n.run(box, config, "app", nil, "sh", "-c", "trap 'exit 9' TERM; echo up; while true; do sleep 0.05; done")
+	for range 3 {
+		info, err := n.s.sup.Info(n.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.PidfdOpen(info.PID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(info.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10000)
+		unix.Close(fd)
+		if out, code := n.exec(id, "echo", "still here"); out != "still here\n" || code != 0 {
+			t.Errorf("exec: %q %d", out, code)
+		}
+	}
+	if _, err := n.s.StopContainer(n.ctx(), &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 20}); err != nil {
+		t.Fatal(err)
+	}
+	// The exit code of a process that is nobody's child can be read where the
+	// kernel keeps it (Linux 6.15), or from a zombie; it is never a success.
+	if st := n.status(id); st.ExitCode != 9 && st.ExitCode != 255 {
+		t.Errorf("status %v", st)
+	}
+}

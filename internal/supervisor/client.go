@@ -182,6 +182,12 @@ func repeatable(op string) bool {
 func (c *Client) open(ctx context.Context, req request, files ...*os.File) (*conn, response, []*os.File, error) {
 	var r response
 	k, err := c.dial()
+	if isRefused(err) && c.opts.Exe != nil && req.Op != "info" && req.Op != "shutdown" {
+		// The supervisor was killed: start the next, which knows the containers.
+		if _, err = Connect(ctx, c.opts); err == nil {
+			k, err = c.dial()
+		}
+	}
 	if err != nil {
 		return nil, r, nil, err
 	}

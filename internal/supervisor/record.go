@@ -41,7 +41,10 @@ func (r records) removeFile(id string) error {
 	return err
 }
 
-// save replaces the record atomically: write, fsync, rename, fsync of the directory.
+// save replaces the record atomically. It is not synced to the disk: a record
+// has to outlive the supervisor, which the page cache does, and not the boot,
+// which no process of a container outlives. One that a power cut tears is
+// recognised as damaged and removed.
 func (r records) save(rec *record) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
@@ -60,23 +63,13 @@ func writeAtomically(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		os.Remove(tmp)
-		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return err
 }
 
 // load reads every record. A record that cannot be read is returned by id in

@@ -107,7 +107,7 @@ func (s *server) recoverUnrecorded(bad map[string]error) {
 		s.log.Warn("runtime state not wholly read", "err", err)
 	}
 	for _, c := range all {
-		if s.entries[c.ID] != nil {
+		if s.known(c.ID) {
 			continue
 		}
 		if cause, damaged := bad[c.ID]; damaged {
@@ -122,7 +122,7 @@ func (s *server) recoverUnrecorded(bad map[string]error) {
 		_ = s.records.remove(c.ID)
 	}
 	for id, cause := range bad {
-		if s.entries[id] == nil {
+		if !s.known(id) {
 			s.log.Warn("record is damaged; it is removed", "container", id, "err", cause)
 			_ = s.records.remove(id)
 		}
@@ -144,4 +144,10 @@ func (s *server) rebuild(c *oci.Container) error {
 	}
 	s.adopt(&rec)
 	return nil
+}
+
+func (s *server) known(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.entries[id] != nil
 }
