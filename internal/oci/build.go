@@ -58,7 +58,7 @@ func (cr *creation) makePlan(context.Context) error {
 	if s.Process == nil {
 		return nil // `start` will say that there is nothing to run
 	}
-	return planProcess(&p.process, s.Process, s, cr.o.Warn)
+	return planProcess(&p.process, s.Process, s, cr.o.Seccomp, cr.o.Warn)
 }
 
 // planNamespaces decides per namespace: new by clone, joined, or the caller's.

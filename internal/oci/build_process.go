@@ -13,7 +13,7 @@ import (
 )
 
 // planProcess translates a process; s is the container's whole configuration.
-func planProcess(p *processPlan, sp *specs.Process, s *specs.Spec, warn func(string)) error {
+func planProcess(p *processPlan, sp *specs.Process, s *specs.Spec, cache *seccomp.Cache, warn func(string)) error {
 	p.args, p.env, p.cwd = sp.Args, sp.Env, sp.Cwd
 	if len(p.args) == 0 || p.args[0] == "" {
 		return errors.New("process.args: must not be empty")
@@ -38,17 +38,17 @@ func planProcess(p *processPlan, sp *specs.Process, s *specs.Spec, warn func(str
 	if sp.OOMScoreAdj != nil {
 		p.oomAdj, p.hasOOM = *sp.OOMScoreAdj, true
 	}
-	if err := planSeccomp(p, s); err != nil {
+	if err := planSeccomp(p, s, cache); err != nil {
 		return err
 	}
 	return planRlimits(p, sp.Rlimits)
 }
 
-func planSeccomp(p *processPlan, s *specs.Spec) error {
+func planSeccomp(p *processPlan, s *specs.Spec, cache *seccomp.Cache) error {
 	if s.Linux == nil || s.Linux.Seccomp == nil {
 		return nil
 	}
-	prog, err := seccomp.Compile(s.Linux.Seccomp)
+	prog, err := cache.Compile(s.Linux.Seccomp)
 	if err != nil {
 		return fmt.Errorf("linux.seccomp.%w", err)
 	}

@@ -44,7 +44,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	if err != nil {
 		return nil, err
 	}
-	if err := planProcess(&pl.process, o.Spec, spec, o.Warn); err != nil {
+	if err := planProcess(&pl.process, o.Spec, spec, o.Seccomp, o.Warn); err != nil {
 		return nil, err
 	}
 	sp := &spawn{exe: o.Exe}

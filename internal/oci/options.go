@@ -4,6 +4,8 @@ import (
 	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/internal/kernel/seccomp"
 )
 
 // CreateOptions says what Create makes. Only ID, StateDir and Spec are needed.
@@ -20,11 +22,12 @@ type CreateOptions struct {
 	Exe     *os.File // sealed copy of skiff-oci (ocibin.Open); nil: a sealed copy of /proc/self/exe is made
 	RootDir *os.File // unused with Rootfs; optional: an open directory used in place of Spec.Root.Path
 
-	ConsoleSocket string     // unix socket that gets the pty master (runc's protocol); empty: Process.Console
-	ExtraFiles    []*os.File // become descriptors 3.. of the process
-	NoPivot       bool       // chroot in place of pivot_root, for a root that lives on a ramfs
-	NoNewKeyring  bool       // keep the caller's session keyring
-	PidFile       string     // gets init's pid, written atomically before Create returns
+	ConsoleSocket string         // unix socket that gets the pty master (runc's protocol); empty: Process.Console
+	ExtraFiles    []*os.File     // become descriptors 3.. of the process
+	NoPivot       bool           // chroot in place of pivot_root, for a root that lives on a ramfs
+	NoNewKeyring  bool           // keep the caller's session keyring
+	PidFile       string         // gets init's pid, written atomically before Create returns
+	Seccomp       *seccomp.Cache // of compiled profiles, kept by a caller that makes many containers; may be nil
 	Warn          func(string)
 }
 
@@ -48,5 +51,6 @@ type ExecOptions struct {
 	PidFile       string
 	SubCgroup     string // below the container's cgroup
 	IgnorePaused  bool
+	Seccomp       *seccomp.Cache // as in CreateOptions
 	Warn          func(string)
 }

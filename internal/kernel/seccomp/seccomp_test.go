@@ -195,3 +195,20 @@ func TestTablesAreSorted(t *testing.T) {
 		}
 	}
 }
+
+func TestCache(t *testing.T) {
+	var c Cache
+	one := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActAllow}}}
+	same := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActAllow}}}
+	other := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Flags: []specs.LinuxSeccompFlag{}, Syscalls: one.Syscalls}
+	a, err := c.Compile(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := c.Compile(same); a != b {
+		t.Error("the same profile was compiled twice")
+	}
+	if b, _ := c.Compile(other); a == b || a.Flags == b.Flags {
+		t.Error("two profiles were taken for one")
+	}
+}
