@@ -336,3 +336,52 @@ func TestEphemeralContainerSeesItsTarget(t *testing.T) {
 		t.Errorf("ps: %s", n.log(id))
 	}
 }
+
+func TestFailedCreateLeavesNothing(t *testing.T) {
+	n := newNode(t)
+	box, config := n.sandbox("pod", nil)
+	blocked := filepath.Join(n.dir, "file")
+	if err := os.WriteFile(blocked, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*runtimeapi.ContainerConfig){
+		"image": func(c *runtimeapi.ContainerConfig) { c.Image.Image = "none:1" },
+		"user":  func(c *runtimeapi.ContainerConfig) { c.Linux.SecurityContext.RunAsUsername = "nobody-here" },
+		"source": func(c *runtimeapi.ContainerConfig) {
+			c.Mounts = []*runtimeapi.Mount{{HostPath: blocked + "/below", ContainerPath: "/x"}}
+		},
+		"capability": func(c *runtimeapi.ContainerConfig) {
+			c.Linux.SecurityContext.Capabilities = &runtimeapi.Capability{AddCapabilities: []string{"NONE"}}
+		},
+		"seccomp": func(c *runtimeapi.ContainerConfig) {
+			c.Linux.SecurityContext.Seccomp = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost}
+		},
+		"device": func(c *runtimeapi.ContainerConfig) {
+			c.Devices = []*runtimeapi.Device{{HostPath: "/dev/none", ContainerPath: "/dev/none"}}
+		},
+	} {
+		if _, err := n.create(box, config, "app", change, "true"); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if left, _ := os.ReadDir(n.s.containersDir()); len(left) != 0 {
+			t.Errorf("%s: left %v", name, left)
+		}
+	}
+	if err := n.images.Remove("busybox:1"); err != nil {
+		t.Errorf("a lease was left: %v", err)
+	}
+	n.importImage("busybox:1", imageSpec{})
+	// The name is free again, and a start that fails leaves no process or cgroup.
+	id, err := n.create(box, config, "app", func(c *runtimeapi.ContainerConfig) {
+		c.Mounts = []*runtimeapi.Mount{{HostPath: blocked, ContainerPath: "/proc/self/x"}}
+	}, "true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.s.StartContainer(n.ctx(), &runtimeapi.StartContainerRequest{ContainerId: id}); err == nil {
+		t.Error("a mount below /proc was allowed")
+	}
+	if list, _ := n.s.sup.List(n.ctx()); len(list) != 1 {
+		t.Errorf("containers of the supervisor: %v", list)
+	}
+}
