@@ -1,0 +1,72 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// handshake is the parent's part of the talk with init, up to "ready".
+type handshake struct {
+	wire          *wire
+	child         *child
+	proc          *Process
+	warn          func(string)
+	sync          func() error
+	consoleSocket string
+}
+
+func (h *handshake) run() error {
+	for {
+		kind, body, file, err := h.wire.receive()
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return context.Canceled
+			}
+			return h.child.died()
+		}
+		switch kind {
+		case msgReady:
+			return nil
+		case msgError:
+			return errors.New(string(body))
+		case msgWarning:
+			h.warn(string(body))
+		case msgConsole:
+			if err := h.console(file); err != nil {
+				return err
+			}
+		case msgSync:
+			if err := h.sync(); err != nil {
+				return err
+			}
+			if err := h.wire.send(msgGo, nil); err != nil {
+				return h.child.died()
+			}
+		}
+	}
+}
+
+// console keeps the pty master, or sends it to the console socket as runc does: one message with the descriptor, whose
+// text is the terminal's name.
+func (h *handshake) console(master *os.File) error {
+	if h.consoleSocket == "" {
+		h.proc.Console = master
+		return nil
+	}
+	defer master.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: h.consoleSocket, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("connecting to the console socket: %w", err)
+	}
+	defer conn.Close()
+	_, _, err = conn.WriteMsgUnix([]byte("/dev/ptmx"), unix.UnixRights(int(master.Fd())), nil)
+	if err != nil {
+		return fmt.Errorf("sending the terminal to the console socket: %w", err)
+	}
+	return nil
+}
