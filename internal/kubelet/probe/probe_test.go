@@ -22,7 +22,7 @@ import (
 func scripted(began time.Time, at *[]time.Duration, codes ...int32) Exec {
 	return func(context.Context, string, []string, time.Duration) ([]byte, int32, error) {
 		code := codes[min(len(*at), len(codes)-1)]
-		*at = append(*at, time.Since(began)/time.Second)
+		*at = append(*at, time.Since(began)/time.Millisecond)
 		return []byte("said\n"), code, nil
 	}
 }
@@ -33,28 +33,36 @@ func TestWatchTimesAndThresholds(t *testing.T) {
 		probe   v1.Probe
 		codes   []int32
 		initial Result
-		asked   []time.Duration // seconds since the start
+		asked   []time.Duration // milliseconds since the start
 		changes []Result
 	}{
 		"readiness asks at once, then each period": {
-			kind: Readiness, probe: v1.Probe{PeriodSeconds: 5}, codes: []int32{1, 0, 0, 1},
-			asked: []time.Duration{0, 5, 10, 15, 20}, changes: []Result{Failure, Success, Failure}, initial: Unknown,
+			kind: Readiness, probe: v1.Probe{PeriodSeconds: 5}, codes: []int32{0, 0, 0, 1},
+			asked: []time.Duration{0, 5000, 10000, 15000, 20000}, changes: []Result{Success, Failure}, initial: Unknown,
+		},
+		"a first no is not taken for an answer": {
+			kind: Readiness, probe: v1.Probe{PeriodSeconds: 10}, codes: []int32{1, 1, 1, 0},
+			asked: []time.Duration{0, 100, 300, 700, 10000, 20000}, changes: []Result{Success}, initial: Failure,
+		},
+		"but it is after a period": {
+			kind: Readiness, probe: v1.Probe{PeriodSeconds: 1, FailureThreshold: 1}, codes: []int32{1, 1, 1, 1, 1, 0},
+			asked: []time.Duration{0, 100, 300, 700, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10000, 11000, 12000, 13000, 14000, 15000, 16000, 17000, 18000, 19000, 20000}, changes: []Result{Failure, Success}, initial: Unknown,
 		},
 		"readiness after a delay": {
 			kind: Readiness, probe: v1.Probe{PeriodSeconds: 10, InitialDelaySeconds: 7}, codes: []int32{0},
-			asked: []time.Duration{7, 17}, changes: []Result{Success}, initial: Failure,
+			asked: []time.Duration{7000, 17000}, changes: []Result{Success}, initial: Failure,
 		},
 		"thresholds count in a row": {
-			kind: Readiness, probe: v1.Probe{PeriodSeconds: 2, FailureThreshold: 2, SuccessThreshold: 3}, codes: []int32{1, 0, 1, 1, 0, 0, 0},
-			asked: []time.Duration{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20}, changes: []Result{Failure, Success}, initial: Success,
+			kind: Readiness, probe: v1.Probe{PeriodSeconds: 2, FailureThreshold: 2, SuccessThreshold: 3}, codes: []int32{0, 1, 0, 1, 1, 0, 0, 0},
+			asked: []time.Duration{0, 2000, 4000, 6000, 8000, 10000, 12000, 14000, 16000, 18000, 20000}, changes: []Result{Failure, Success}, initial: Success,
 		},
 		"liveness ends with the verdict": {
 			kind: Liveness, probe: v1.Probe{PeriodSeconds: 3, FailureThreshold: 2}, codes: []int32{1},
-			asked: []time.Duration{3, 6}, changes: []Result{Failure}, initial: Success,
+			asked: []time.Duration{3000, 6000}, changes: []Result{Failure}, initial: Success,
 		},
 		"startup ends with success": {
-			kind: Startup, probe: v1.Probe{PeriodSeconds: 1, FailureThreshold: 30}, codes: []int32{1, 1, 0},
-			asked: []time.Duration{0, 1, 2}, changes: []Result{Success}, initial: Unknown,
+			kind: Startup, probe: v1.Probe{PeriodSeconds: 1, FailureThreshold: 30}, codes: []int32{1, 1, 1, 1, 1, 0},
+			asked: []time.Duration{0, 100, 300, 700, 1000, 2000}, changes: []Result{Success}, initial: Unknown,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
