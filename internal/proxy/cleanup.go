@@ -20,7 +20,7 @@ import (
 type cleanup struct {
 	before, now []*ruleset // of services with UDP ports
 	gone        map[netip.AddrPort]bool
-	sticky      map[uint64]map[netip.AddrPort]bool
+	sticky      map[string]bool // frontend and index that means another endpoint now
 }
 
 // note compares a service's rules before and after.
@@ -33,6 +33,12 @@ func (c *cleanup) note(old, rs *ruleset) {
 	}
 	if maps.Equal(old.elements, rs.elements) {
 		return
+	}
+	for pick := range old.pickers {
+		if pick.sticky > 0 {
+			c.moved(old, rs)
+			break
+		}
 	}
 	now := map[uint64]*pool{}
 	udp := false
@@ -61,16 +67,21 @@ func (c *cleanup) lost(pl *pool, ep netip.AddrPort) {
 		}
 		c.gone[ep] = true
 	}
-	if pl.sticky == 0 {
-		return
+}
+
+// moved notes the indexes of sticky services that mean another endpoint now.
+// The port is enough of a frontend here: who is forgotten without need only
+// draws again.
+func (c *cleanup) moved(old, rs *ruleset) {
+	for e, data := range old.elements {
+		if (e.kind != mapEndpoints && e.kind != mapNodeEnds) || rs.elements[e] == data {
+			continue
+		}
+		if c.sticky == nil {
+			c.sticky = map[string]bool{}
+		}
+		c.sticky[e.key[len(e.key)-12:]] = true // protocol, port, index
 	}
-	if c.sticky == nil {
-		c.sticky = map[uint64]map[netip.AddrPort]bool{}
-	}
-	if c.sticky[pl.id] == nil {
-		c.sticky[pl.id] = map[netip.AddrPort]bool{}
-	}
-	c.sticky[pl.id][ep] = true
 }
 
 // forgetStale does what note remembered.
@@ -97,10 +108,10 @@ type target map[netip.AddrPort]bool
 func (s *syncer) forgetFlows(todo cleanup) error {
 	addrs, ports := map[string]target{}, map[uint16]target{}
 	for _, rs := range todo.before {
-		collectUDP(&ruleset{elements: rs.elements}, addrs, ports) // frontends that may be gone, to nowhere
+		collectUDP(rs, false, addrs, ports) // frontends that may be gone, to nowhere
 	}
 	for _, rs := range todo.now {
-		collectUDP(rs, addrs, ports)
+		collectUDP(rs, true, addrs, ports)
 	}
 	if len(addrs) == 0 && len(ports) == 0 {
 		return nil
@@ -148,28 +159,39 @@ func current(f netlink.Flow, addrs map[string]target, ports map[uint16]target,
 	return !gone[f.Answerer] && f.Answerer != f.To
 }
 
-// collectUDP gathers frontends and, per frontend, the endpoints of its pool.
-func collectUDP(rs *ruleset, addrs map[string]target, ports map[uint16]target) {
-	pools := map[string]*pool{}
-	for _, pl := range rs.pools {
-		pools[string(nft.Key{}.ID(pl.id))] = pl
+// collectUDP gathers frontends and, per frontend, its endpoints. With
+// endpoints false all of them lead nowhere.
+func collectUDP(rs *ruleset, endpoints bool, addrs map[string]target, ports map[uint16]target) {
+	addr := func(key string) target {
+		if addrs[key] == nil {
+			addrs[key] = target{}
+		}
+		return addrs[key]
+	}
+	port := func(key string) target {
+		number := uint16(key[4])<<8 | uint16(key[5])
+		if ports[number] == nil {
+			ports[number] = target{}
+		}
+		return ports[number]
 	}
 	for e, data := range rs.elements {
-		t := target{}
-		if pl := pools[data]; pl != nil {
-			for _, ep := range pl.slots {
-				t[ep] = true
-			}
-		}
-		key := nft.Key(e.key)
 		switch e.kind {
-		case mapPools, mapRefused:
-			if key[len(key)-8] == unix.IPPROTO_UDP {
-				addrs[e.key] = t
+		case mapServices, mapRefused:
+			if e.key[len(e.key)-8] == unix.IPPROTO_UDP {
+				addr(e.key)
 			}
-		case mapNodePools, mapNodeRefus:
-			if key[0] == unix.IPPROTO_UDP {
-				ports[uint16(key[4])<<8|uint16(key[5])] = t
+		case mapNodePorts, mapNodeRefus:
+			if e.key[0] == unix.IPPROTO_UDP {
+				port(e.key)
+			}
+		case mapEndpoints:
+			if endpoints && e.key[len(e.key)-12] == unix.IPPROTO_UDP {
+				addr(e.key[:len(e.key)-4])[endpointOf(data)] = true
+			}
+		case mapNodeEnds:
+			if endpoints && e.key[0] == unix.IPPROTO_UDP {
+				port(e.key)[endpointOf(data)] = true
 			}
 		}
 	}
@@ -190,25 +212,24 @@ func localAddresses() map[netip.Addr]bool {
 }
 
 // forgetClients deletes the sticky clients of endpoints that are gone.
-func (s *syncer) forgetClients(gone map[uint64]map[netip.AddrPort]bool) error {
+func (s *syncer) forgetClients(gone map[string]bool) error {
 	for _, f := range families() {
 		m := f.mapOf(mapAffinity)
 		elements, err := s.conn.Elements(m)
 		if err != nil {
 			return err
 		}
-		for id, endpoints := range gone {
-			prefix := string(nft.Key{}.ID(id))
-			for _, e := range elements {
-				if len(e.Key) <= 8 || e.Key[:8] != prefix || !endpoints[endpointOf(e.Data)] {
-					continue
-				}
-				b := s.conn.Batch()
-				b.DeleteElements(m, []nft.Element{e})
-				// It may have timed out meanwhile.
-				if err := b.Commit(); err != nil && !errors.Is(err, unix.ENOENT) {
-					return err
-				}
+		for _, e := range elements {
+			// protocol and port lie before the client's address
+			client := int(f.client()) * 4
+			if len(e.Key) < client+8 || !gone[e.Key[len(e.Key)-client-8:len(e.Key)-client]+e.Data] {
+				continue
+			}
+			b := s.conn.Batch()
+			b.DeleteElements(m, []nft.Element{e})
+			// It may have timed out meanwhile.
+			if err := b.Commit(); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"skiff.dev/skiff/internal/kernel/nft"
 	"skiff.dev/skiff/internal/podnet"
 )
 
@@ -328,8 +330,13 @@ func TestRestart(t *testing.T) {
 	if err := c.proxy.Teardown(); err != nil {
 		t.Error(err)
 	}
-	if _, err := kerneltest.Ask("10.43.0.50:80"); err == nil {
-		t.Error("a service answers after Teardown")
+	conn, err := nft.Open("skt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if left, err := conn.MapNames(); err != nil || slices.ContainsFunc(left, func(n string) bool { return !strings.HasPrefix(n, "hostports") }) {
+		t.Errorf("maps after Teardown: %v, error %v", left, err)
 	}
 }
 

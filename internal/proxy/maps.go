@@ -13,25 +13,24 @@ import (
 
 // The maps, once per IP family. A frontend is an address, protocol and port;
 // or protocol and port alone for a node port, which is on all addresses of the
-// node. A pool is a set of endpoints, known by a number.
+// node.
 //
 //	services   frontend -> chain that picks among that many endpoints
-//	pools      frontend -> pool
-//	endpoints  pool . index -> endpoint
-//	affinity   pool . client -> endpoint, written by packets
+//	endpoints  frontend . index -> endpoint
+//	affinity   frontend . client -> index, written by packets
 //	refused    frontend without endpoints -> chain that refuses
 //	hairpin    endpoint . same endpoint, to know who talks to itself
 //	remote     endpoint that is no pod, to know whose answers need a way back
 //
 // The number of endpoints is in the chain's name because the kernel's random
 // number generator takes its limit from the rule: all services with three
-// endpoints share one chain.
+// endpoints share one chain. No key is made of what another map gave: the nft
+// program cannot print such a rule, and aborts on the whole ruleset.
 const (
 	mapServices  = "services"
 	mapNodePorts = "nodeports"
-	mapPools     = "pools"
-	mapNodePools = "nodeport-pools"
 	mapEndpoints = "endpoints"
+	mapNodeEnds  = "nodeport-endpoints"
 	mapAffinity  = "affinity"
 	mapRefused   = "refused"
 	mapNodeRefus = "nodeport-refused"
@@ -77,14 +76,12 @@ func (f family) mapOf(kind string) nft.Map {
 		m.Key, m.Verdict = front, true
 	case mapNodePorts, mapNodeRefus:
 		m.Key, m.Verdict = port, true
-	case mapPools:
-		m.Key, m.Data = front, []nft.Type{nft.ID}
-	case mapNodePools:
-		m.Key, m.Data = port, []nft.Type{nft.ID}
 	case mapEndpoints:
-		m.Key, m.Data = []nft.Type{nft.ID, nft.Mark}, endpoint
+		m.Key, m.Data = append(front, nft.Mark), endpoint
+	case mapNodeEnds:
+		m.Key, m.Data = append(port, nft.Mark), endpoint
 	case mapAffinity:
-		m.Key, m.Data = []nft.Type{nft.ID, f.addr}, endpoint
+		m.Key, m.Data = append(front, f.addr), []nft.Type{nft.Mark}
 		m.Dynamic, m.Size = true, maxAffinity
 	case mapRemote:
 		m.Key = front
@@ -95,7 +92,7 @@ func (f family) mapOf(kind string) nft.Map {
 }
 
 func kinds() []string {
-	return []string{mapServices, mapNodePorts, mapPools, mapNodePools, mapEndpoints, mapAffinity, mapRefused, mapNodeRefus, mapHairpin, mapRemote}
+	return []string{mapServices, mapNodePorts, mapEndpoints, mapNodeEnds, mapAffinity, mapRefused, mapNodeRefus, mapHairpin, mapRemote}
 }
 
 // allMaps lists the maps of both families.
@@ -112,12 +109,13 @@ func allMaps() []nft.Map {
 // The chains for frontends that have no endpoint.
 const (
 	chainRefuse = "refuse"
-	chainDrop   = "drop"
+	chainDrop   = "discard" // "drop" is a word of the nft language
 )
 
 // picker is a class of services that share one chain.
 type picker struct {
 	v6        bool
+	nodePort  bool
 	endpoints int
 	// sticky is how long a client keeps its endpoint; zero for not at all.
 	sticky time.Duration
@@ -126,7 +124,11 @@ type picker struct {
 const pickerPrefix = "pick-"
 
 func (p picker) chain() string {
-	name := fmt.Sprintf("%s%s-of-%d", pickerPrefix, families()[btoi(p.v6)].suffix(), p.endpoints)
+	name := pickerPrefix
+	if p.nodePort {
+		name += "node-"
+	}
+	name += fmt.Sprintf("%s-of-%d", families()[btoi(p.v6)].suffix(), p.endpoints)
 	if p.sticky > 0 {
 		name += fmt.Sprintf("-sticky-%d", int(p.sticky/time.Second))
 	}
@@ -136,41 +138,69 @@ func (p picker) chain() string {
 // isPicker reports whether a chain is some picker's.
 func isPicker(chain string) bool { return strings.HasPrefix(chain, pickerPrefix) }
 
-// Registers: the key of each lookup starts at 0, the endpoint lies from 8.
-const (
-	regKey      nft.Reg = 0
-	regIndex    nft.Reg = 2 // after the pool
-	regEndpoint nft.Reg = 8
-)
+// front and client are the sizes, in registers, of a frontend and an address.
+func (f family) front() nft.Reg { return f.client() + 2 }
+func (f family) client() nft.Reg {
+	if f.v6 {
+		return 4
+	}
+	return 1
+}
 
 // rules are the picker's rules: a client that is remembered, then a random
-// endpoint; each for a frontend with an address, then for a node port.
+// endpoint.
 func (p picker) rules() []nft.Rule {
-	f := families()[btoi(p.v6)]
-	port := regEndpoint + 1
-	if p.v6 {
-		port = regEndpoint + 4
+	random := nft.RandomBelow(uint32(p.endpoints), p.indexReg())
+	if p.sticky == 0 {
+		return []nft.Rule{{Exprs: nft.Build(p.family().match(), p.loadKey(), random, p.lead())}}
 	}
-	dnat := nft.DNAT(p.v6, regEndpoint, port)
-	pools := [][]expr.Any{
-		nft.Build(f.loadFrontend(), nft.Find(f.mapOf(mapPools), regKey, regKey)),
-		nft.Build(nft.L4Proto(0), nft.Dport(1), nft.Find(f.mapOf(mapNodePools), regKey, regKey)),
+	return []nft.Rule{
+		{Exprs: nft.Build(p.family().match(), p.loadClient(), nft.Find(p.family().mapOf(mapAffinity), 0, 0), p.keep())},
+		{Exprs: nft.Build(p.family().match(), nft.RandomBelow(uint32(p.endpoints), 0), p.keep())},
 	}
-	client := nft.Saddr(regIndex, p.v6)
-	affinity := f.mapOf(mapAffinity)
-	remember := nft.Build(client, nft.Remember(affinity, regKey, regEndpoint, p.sticky))
-	var rules []nft.Rule
-	for _, pool := range pools {
-		if p.sticky > 0 {
-			rules = append(rules, nft.Rule{Exprs: nft.Build(pool, client, nft.Find(affinity, regKey, regEndpoint), remember, dnat)})
-		}
-		pick := nft.Build(pool, nft.RandomBelow(uint32(p.endpoints), regIndex), nft.Find(f.mapOf(mapEndpoints), regKey, regEndpoint))
-		if p.sticky > 0 {
-			pick = nft.Build(pick, remember)
-		}
-		rules = append(rules, nft.Rule{Exprs: nft.Build(pick, dnat)})
+}
+
+func (p picker) family() family { return families()[btoi(p.v6)] }
+
+// loadKey loads the key of the endpoints but for the index, which follows.
+func (p picker) loadKey() []expr.Any {
+	if p.nodePort {
+		return nft.Build(nft.L4Proto(0), nft.Dport(1))
 	}
-	return rules
+	return p.family().loadFrontend()
+}
+
+func (p picker) indexReg() nft.Reg {
+	if p.nodePort {
+		return 2
+	}
+	return p.family().front()
+}
+
+// lead changes the destination to the endpoint whose key is loaded.
+func (p picker) lead() []expr.Any {
+	kind := mapEndpoints
+	if p.nodePort {
+		kind = mapNodeEnds
+	}
+	return nft.Build(nft.Find(p.family().mapOf(kind), 0, 0), nft.DNAT(p.v6, 0, p.family().client()))
+}
+
+// loadClient loads the key of the affinity map.
+func (p picker) loadClient() []expr.Any {
+	return nft.Build(p.family().loadFrontend(), nft.Saddr(p.family().front(), p.v6))
+}
+
+// keep remembers the index in register 0 for the client, and leads there. The
+// index is needed twice, and what a map gave cannot be part of a key; so it is
+// put down in the packet's priority, which the kernel sets anew when it
+// forwards the packet, and which only orders packets in a queue otherwise.
+func (p picker) keep() []expr.Any {
+	f := p.family()
+	data := f.front() + f.client()
+	return nft.Build(nft.SetPriority(0),
+		p.loadClient(), nft.Priority(data), nft.Remember(f.mapOf(mapAffinity), 0, data, p.sticky),
+		p.loadKey(), nft.Priority(p.indexReg()), p.lead())
 }
 
 // loadFrontend loads destination address, protocol and port from register 0.

@@ -23,8 +23,8 @@ type element struct {
 	key  string
 }
 
-// pool is an ordered set of endpoints; the position of one is its index in the
-// endpoints map.
+// pool is an ordered set of endpoints that frontends share; the position of
+// one is its index in the endpoints maps.
 type pool struct {
 	id     uint64
 	v6     bool
@@ -121,13 +121,10 @@ func (p planner) planPort(rs *ruleset, svc *corev1.Service, port *corev1.Service
 			}
 		}
 		rs.add(f, front, pl, refusal)
+		rs.addEndpoints(f, front, pl, p.pods)
 		if !front.addr.IsValid() {
 			rs.localPorts = append(rs.localPorts, localPort{proto: proto, port: front.port, pool: pl})
 		}
-	}
-	rs.addPool(f, internal, p.pods)
-	if external != internal {
-		rs.addPool(f, external, p.pods)
 	}
 }
 
@@ -165,33 +162,42 @@ func (p planner) frontends(svc *corev1.Service, port *corev1.ServicePort, f fami
 
 // add puts a frontend into the maps.
 func (rs *ruleset) add(f family, front frontend, pl *pool, refusal string) {
-	services, pools, refused := mapServices, mapPools, mapRefused
-	key := nft.Key{}
-	if front.addr.IsValid() {
-		key = key.Addr(front.addr)
-	} else {
-		services, pools, refused = mapNodePorts, mapNodePools, mapNodeRefus
+	services, refused := mapServices, mapRefused
+	if !front.addr.IsValid() {
+		services, refused = mapNodePorts, mapNodeRefus
 	}
-	k := string(key.Proto(pl.proto).Port(front.port))
+	k := string(front.key(pl.proto))
 	if len(pl.slots) == 0 {
 		rs.elements[element{refused, f.v6, k}] = refusal
 		return
 	}
-	pick := picker{v6: f.v6, endpoints: len(pl.slots), sticky: pl.sticky}
+	pick := picker{v6: f.v6, nodePort: !front.addr.IsValid(), endpoints: len(pl.slots), sticky: pl.sticky}
 	rs.pickers[pick] = true
 	rs.elements[element{services, f.v6, k}] = pick.chain()
-	rs.elements[element{pools, f.v6, k}] = string(nft.Key{}.ID(pl.id))
 }
 
-// addPool puts a pool's endpoints into the maps.
-func (rs *ruleset) addPool(f family, pl *pool, pods netip.Prefix) {
+// key is the frontend in the maps.
+func (front frontend) key(proto uint8) nft.Key {
+	key := nft.Key{}
+	if front.addr.IsValid() {
+		key = key.Addr(front.addr)
+	}
+	return key.Proto(proto).Port(front.port)
+}
+
+// addEndpoints puts the pool's endpoints into the maps, for one frontend.
+func (rs *ruleset) addEndpoints(f family, front frontend, pl *pool, pods netip.Prefix) {
+	kind := mapEndpoints
+	if !front.addr.IsValid() {
+		kind = mapNodeEnds
+	}
 	for i, ep := range pl.slots {
-		rs.elements[element{mapEndpoints, f.v6, string(nft.Key{}.ID(pl.id).Mark(uint32(i)))}] =
-			string(nft.Key{}.Addr(ep.Addr()).Port(ep.Port()))
-		if pods.Contains(ep.Addr()) {
-			rs.elements[element{mapHairpin, f.v6, string(nft.Key{}.Addr(ep.Addr()).Addr(ep.Addr()))}] = ""
+		a := ep.Addr()
+		rs.elements[element{kind, f.v6, string(front.key(pl.proto).Mark(uint32(i)))}] = string(nft.Key{}.Addr(a).Port(ep.Port()))
+		if pods.Contains(a) {
+			rs.elements[element{mapHairpin, f.v6, string(nft.Key{}.Addr(a).Addr(a))}] = ""
 		} else {
-			rs.elements[element{mapRemote, f.v6, string(nft.Key{}.Addr(ep.Addr()).Proto(pl.proto).Port(ep.Port()))}] = ""
+			rs.elements[element{mapRemote, f.v6, string(nft.Key{}.Addr(a).Proto(pl.proto).Port(ep.Port()))}] = ""
 		}
 	}
 }
@@ -301,9 +307,7 @@ func arrange(before, want []netip.AddrPort) []netip.AddrPort {
 	return placed
 }
 
-// poolID numbers a pool. It follows from the name, so that rules of a former
-// process are found again; a cryptographic digest, because a name that shares
-// another's number would take its traffic.
+// poolID numbers a pool, by a digest of its name.
 func poolID(name string) uint64 {
 	sum := sha256.Sum256([]byte(name))
 	return binary.BigEndian.Uint64(sum[:])

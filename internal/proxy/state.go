@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -81,10 +80,10 @@ func (s *state) set(name string, rs *ruleset) (again []string) {
 // standIn is what an index past the new end of its pool leads to until it is
 // deleted, or nothing if the pool is gone or empty.
 func (rs *ruleset) standIn(e element) string {
-	if e.kind != mapEndpoints {
+	if e.kind != mapEndpoints && e.kind != mapNodeEnds {
 		return ""
 	}
-	return rs.elements[element{e.kind, e.v6, e.key[:8] + string(nft.Key{}.Mark(0))}]
+	return rs.elements[element{e.kind, e.v6, e.key[:len(e.key)-4] + string(nft.Key{}.Mark(0))}]
 }
 
 // retire keeps an index that is no longer drawn for one more transaction. A
@@ -179,9 +178,10 @@ func (s *state) apply(c *nft.Conn, d Deps, all bool) (changed int, err error) {
 			b.AddMap(m)
 		}
 	}
-	for p := range s.pickers {
-		if name := p.chain(); all || !s.chains[name] {
-			b.SetChain(nft.Chain{Name: name, Rules: p.rules()})
+	wanted := s.chainsWanted()
+	for name, rules := range wanted {
+		if all || !s.chains[name] {
+			b.SetChain(nft.Chain{Name: name, Rules: rules()})
 		}
 	}
 	if all {
@@ -190,12 +190,8 @@ func (s *state) apply(c *nft.Conn, d Deps, all bool) (changed int, err error) {
 		}
 	}
 	changed = s.addElements(b)
-	wanted := map[string]bool{}
-	for p := range s.pickers {
-		wanted[p.chain()] = true
-	}
 	for name := range s.chains {
-		if !wanted[name] {
+		if wanted[name] == nil {
 			b.DeleteChain(name)
 		}
 	}
@@ -207,6 +203,15 @@ func (s *state) apply(c *nft.Conn, d Deps, all bool) (changed int, err error) {
 	}
 	s.committed(wanted)
 	return changed, nil
+}
+
+// chainsWanted are the chains that the services need, by name.
+func (s *state) chainsWanted() map[string]func() []nft.Rule {
+	wanted := map[string]func() []nft.Rule{}
+	for p := range s.pickers {
+		wanted[p.chain()] = p.rules
+	}
+	return wanted
 }
 
 // addElements puts the difference of the dirty elements into the batch.
@@ -244,7 +249,7 @@ func (s *state) addElements(b *nft.Batch) int {
 	return changed
 }
 
-func (s *state) committed(chains map[string]bool) {
+func (s *state) committed(chains map[string]func() []nft.Rule) {
 	for e := range s.dirty {
 		if want, ok := s.want[e]; ok {
 			s.kernel[e] = want
@@ -253,13 +258,16 @@ func (s *state) committed(chains map[string]bool) {
 		}
 	}
 	s.dirty = map[element]bool{}
-	s.chains = chains
+	s.chains = map[string]bool{}
+	for name := range chains {
+		s.chains[name] = true
+	}
 }
 
 // load reads what the kernel has, from a former process or after an error.
 func (s *state) load(c *nft.Conn) error {
 	s.kernel, s.chains = map[element]string{}, map[string]bool{}
-	current, err := c.Read(allMaps())
+	current, err := c.Inventory(allMaps())
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -289,28 +297,6 @@ func (s *state) load(c *nft.Conn) error {
 	}
 	return nil
 }
-
-// slots reads the order of the endpoints out of what the kernel has.
-func (s *state) slots() slots {
-	found := slots{}
-	for e, data := range s.kernel {
-		if e.kind != mapEndpoints || len(e.key) < 12 {
-			continue
-		}
-		id := binary.BigEndian.Uint64([]byte(e.key[:8]))
-		index := int(binary.NativeEndian.Uint32([]byte(e.key[8:12])))
-		for len(found[id]) <= index && index < maxSlots {
-			found[id] = append(found[id], netip.AddrPort{})
-		}
-		if index < maxSlots {
-			found[id][index] = endpointOf(data)
-		}
-	}
-	return found
-}
-
-// maxSlots bounds what an index read from the kernel may make us allocate.
-const maxSlots = 1 << 16
 
 // endpointOf is the reverse of nft.Key's Addr and Port.
 func endpointOf(data string) netip.AddrPort {

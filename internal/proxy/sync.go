@@ -26,10 +26,9 @@ const (
 
 // syncer owns the kernel's rules while the proxy runs.
 type syncer struct {
-	p      *Proxy
-	conn   *nft.Conn
-	state  *state
-	before slots // of the former process, used once per service
+	p     *Proxy
+	conn  *nft.Conn
+	state *state
 	cleanup
 }
 
@@ -56,7 +55,6 @@ func (s *syncer) start() error {
 	if err := s.state.load(s.conn); err != nil {
 		return err
 	}
-	s.before = s.state.slots()
 	for i, local := range s.p.deps.localServices() {
 		rs := localRules(local, s.p.deps.ClusterCIDR)
 		s.state.set(fmt.Sprintf("%s%d", localPrefix, i), rs)
@@ -64,7 +62,6 @@ func (s *syncer) start() error {
 	}
 	work := s.p.view.take()
 	s.plan(work)
-	s.before = nil
 	if _, err := s.state.apply(s.conn, s.p.deps, true); err != nil {
 		// Rules of another version may have maps of another shape.
 		s.p.log.Warn("replacing the service rules of a former process", "reason", err)
@@ -148,7 +145,7 @@ func (s *syncer) plan(w work) {
 // slotsOf is the order of a service's endpoints so far.
 func (s *syncer) slotsOf(rs *ruleset) slots {
 	if rs == nil {
-		return s.before
+		return nil
 	}
 	found := slots{}
 	for _, pl := range rs.pools {
@@ -199,8 +196,9 @@ func localRules(l LocalService, pods netip.Prefix) *ruleset {
 	f := familyOf(l.Frontend.Addr())
 	pl := &pool{id: poolID(localPrefix + l.Name + "/" + l.Protocol), v6: f.v6, proto: proto, slots: l.Backends}
 	rs.pools = append(rs.pools, pl)
-	rs.add(f, frontend{addr: l.Frontend.Addr(), port: l.Frontend.Port()}, pl, chainRefuse)
-	rs.addPool(f, pl, pods)
+	front := frontend{addr: l.Frontend.Addr(), port: l.Frontend.Port()}
+	rs.add(f, front, pl, chainRefuse)
+	rs.addEndpoints(f, front, pl, pods)
 	return rs
 }
 
@@ -210,7 +208,7 @@ func clearRules(c *nft.Conn, d Deps) error {
 	if err != nil {
 		return ignoreNotExist(err)
 	}
-	current, err := c.Read(nil)
+	current, err := c.Inventory(nil)
 	if err != nil {
 		return ignoreNotExist(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -87,9 +86,9 @@ func verdictChain(b []byte) string {
 	return ""
 }
 
-// Read reads the chains of the table, with all rules, and the elements of the
-// given maps. Maps and chains that are not there are left out.
-func (c *Conn) Read(maps []Map) (Ruleset, error) {
+// Inventory reads which chains the table has, without their rules, and the
+// elements of the given maps. Maps that are not there are left out.
+func (c *Conn) Inventory(maps []Map) (Ruleset, error) {
 	rs := Ruleset{Table: c.table.Name, Elements: map[string][]Element{}}
 	names, err := c.MapNames()
 	if err != nil {
@@ -111,37 +110,11 @@ func (c *Conn) Read(maps []Map) (Ruleset, error) {
 		return rs, fmt.Errorf("listing nftables chains: %w", err)
 	}
 	for _, k := range chains {
-		if k.Table.Name != c.table.Name {
-			continue
+		if k.Table.Name == c.table.Name {
+			rs.Chains = append(rs.Chains, Chain{Name: k.Name, Type: string(k.Type)})
 		}
-		ch, err := c.readChain(k)
-		if err != nil {
-			return rs, err
-		}
-		rs.Chains = append(rs.Chains, ch)
 	}
 	return rs, nil
-}
-
-func (c *Conn) readChain(k *nftables.Chain) (Chain, error) {
-	ch := Chain{Name: k.Name, Type: string(k.Type)}
-	if k.Hooknum != nil {
-		for h := Prerouting; h <= Postrouting; h++ {
-			if *h.kernel() == *k.Hooknum {
-				ch.Hook = h
-			}
-		}
-		ch.Priority = int(*k.Priority)
-	}
-	rules, err := c.nl.GetRules(c.table, k)
-	if err != nil {
-		return ch, fmt.Errorf("listing rules of nftables chain %q: %w", k.Name, err)
-	}
-	for _, r := range rules {
-		comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-		ch.Rules = append(ch.Rules, Rule{Exprs: r.Exprs, Comment: comment})
-	}
-	return ch, nil
 }
 
 // DropPolicies names the base chains of other tables ("ip filter FORWARD")

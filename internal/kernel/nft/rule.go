@@ -215,6 +215,16 @@ func NewConnection() []expr.Any {
 	}
 }
 
+// Priority loads the packet's queueing priority.
+func Priority(r Reg) []expr.Any {
+	return one(&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: r.kernel()})
+}
+
+// SetPriority sets the packet's queueing priority.
+func SetPriority(r Reg) []expr.Any {
+	return one(&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: r.kernel()})
+}
+
 // Remember writes an element into a dynamic map, or renews the one with the
 // same key; it is forgotten after ttl.
 func Remember(m Map, key, data Reg, ttl time.Duration) []expr.Any {
