@@ -3,14 +3,17 @@ package container
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,8 +37,41 @@ func TestMain(m *testing.M) {
 			os.Exit(oci.PauseMain(os.Args[2:]))
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.Remove(filepath.Join(os.TempDir(), fmt.Sprintf("skiff-oci-%d", os.Getpid())))
+	os.Exit(code)
 }
+
+// program opens what plays skiff-oci. A test binary that was linked with cgo
+// (-race) cannot run as pause, which has no libraries: the real one is built.
+func program() (*os.File, error) {
+	if named := os.Getenv("SKIFF_OCI"); named != "" {
+		return os.Open(named)
+	}
+	if path, err := builtProgram(); path != "" || err != nil {
+		return os.Open(path)
+	}
+	return os.Open("/proc/self/exe")
+}
+
+// builtProgram is empty where the test binary is static.
+var builtProgram = sync.OnceValues(func() (string, error) {
+	self, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	defer self.Close()
+	if !slices.ContainsFunc(self.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return "", nil
+	}
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("skiff-oci-%d", os.Getpid()))
+	build := exec.Command("go", "build", "-o", path, "skiff.dev/skiff/cmd/skiff-oci")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building skiff-oci: %w: %s", err, out)
+	}
+	return path, nil
+})
 
 // node is a whole container layer of its own for one test.
 type node struct {
@@ -68,7 +104,7 @@ func newNode(t testing.TB) *node {
 	n.deps = Deps{
 		Dir: filepath.Join(dir, "containers"), RunDir: filepath.Join(dir, "run"), CgroupParent: n.cgroup, Images: n.images,
 		Supervisor: supervisor.Options{
-			Socket: filepath.Join(dir, "s.sock"), Dir: filepath.Join(dir, "s"), Exe: func() (*os.File, error) { return os.Open(cmp.Or(os.Getenv("SKIFF_OCI"), "/proc/self/exe")) },
+			Socket: filepath.Join(dir, "s.sock"), Dir: filepath.Join(dir, "s"), Exe: program,
 		},
 	}
 	n.importImage("busybox:1", imageSpec{Env: []string{"FROM=image"}, Cmd: []string{"sh"}})
