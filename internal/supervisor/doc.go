@@ -28,9 +28,9 @@
 // # A worked example
 //
 //	c, err := supervisor.Connect(ctx, supervisor.Options{Dir: "/run/skiff/supervisor", Socket: sock, Exe: ocibin.Open})
-//	states, err := c.Create(ctx, supervisor.CreateRequest{ID: "web", Spec: spec, Start: true})
+//	state, err := c.Create(ctx, supervisor.CreateRequest{ID: "web", Spec: spec, Start: true})
 //	exit, err := c.Wait(ctx, "web")
-//	err = c.Delete(ctx, "web") // acknowledges the exit code
+//	err = c.Delete(ctx, "web", false) // acknowledges the exit code
 //
 // # Recovery
 //

@@ -33,6 +33,9 @@ type logFile struct {
 	partial map[string]bool
 	// lost counts bytes of output that could not be written.
 	lost int64
+	// failed, if set, hears of the first loss of a row.
+	failed  func(error)
+	failing bool
 }
 
 // openLog opens or makes the log, appending to what is there.
@@ -124,21 +127,32 @@ func appendEntry(buf, head []byte, tag byte, line []byte) []byte {
 // append writes whole entries or none, so that a disk that fills up in the
 // middle leaves no torn entry.
 func (l *logFile) append(buf []byte, bytes int) {
-	if l.f == nil && l.open() != nil {
-		l.lost += int64(bytes)
-		return
+	if l.f == nil {
+		if err := l.open(); err != nil {
+			l.lose(bytes, err)
+			return
+		}
 	}
 	n, err := l.f.Write(buf)
 	if err == nil {
 		l.size += int64(n)
+		l.failing = false
 		return
 	}
-	l.lost += int64(bytes)
+	l.lose(bytes, err)
 	if n > 0 {
 		if err := l.f.Truncate(l.size); err != nil {
 			l.size += int64(n)
 		}
 	}
+}
+
+func (l *logFile) lose(bytes int, cause error) {
+	l.lost += int64(bytes)
+	if !l.failing && l.failed != nil {
+		l.failed(cause)
+	}
+	l.failing = true
 }
 
 // rotateIfLarge renames a full log and starts a new one, at the end of a line

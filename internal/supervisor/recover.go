@@ -72,6 +72,7 @@ func (s *server) resumeStreams(e *entry) error {
 		log = &logFile{opts: e.rec.Log, partial: map[string]bool{}}
 	}
 	e.log = log
+	s.watchLog(e)
 	if e.rec.Terminal {
 		return nil // its terminal died with the old supervisor
 	}

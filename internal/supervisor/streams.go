@@ -21,6 +21,7 @@ func (e *entry) openStreams(s *server, m *createMessage, spec *specs.Spec) (file
 	if e.log, err = openLog(m.Log); err != nil {
 		return files, err
 	}
+	s.watchLog(e)
 	if e.rec.Terminal {
 		return files, nil
 	}
@@ -171,3 +172,11 @@ func (e *entry) takeConsole(s *server, console *os.File) error {
 }
 
 func fileOf(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
+
+// watchLog warns when output of the container cannot be written.
+func (s *server) watchLog(e *entry) {
+	id := e.rec.ID
+	e.log.failed = func(err error) {
+		s.log.Warn("output of a container is not logged; it is counted and dropped", "container", id, "err", err)
+	}
+}
