@@ -3,8 +3,10 @@ package resource
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/registry/rest"
 
 	"skiff.dev/skiff/internal/apiserver/resource/apps"
 	"skiff.dev/skiff/internal/apiserver/resource/config"
@@ -14,6 +16,7 @@ import (
 	"skiff.dev/skiff/internal/apiserver/resource/namespace"
 	"skiff.dev/skiff/internal/apiserver/resource/node"
 	"skiff.dev/skiff/internal/apiserver/resource/pod"
+	"skiff.dev/skiff/internal/apiserver/resource/relay"
 	"skiff.dev/skiff/internal/apiserver/resource/service"
 	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
@@ -35,6 +38,7 @@ func resources() []resource {
 		plain(coordination.Lease()),
 		deployments,
 		replicaSets,
+		relays,
 	}
 }
 
@@ -95,6 +99,22 @@ func services(b *builder) error {
 	}
 	b.add(corev1.SchemeGroupVersion, "services", main)
 	b.add(corev1.SchemeGroupVersion, "services/status", status)
+	return nil
+}
+
+// relays are the proxy subresources.
+func relays(b *builder) error {
+	v1 := corev1.SchemeGroupVersion
+	transport := relay.Transport()
+	b.add(v1, "pods/proxy", relay.PodREST{Pods: b.getter(v1, "pods"), Transport: transport})
+	b.add(v1, "services/proxy", relay.ServiceREST{
+		Services:  b.getter(v1, "services"),
+		Slices:    b.storages[discoveryv1.SchemeGroupVersion]["endpointslices"].(rest.Lister),
+		Transport: transport,
+	})
+	if b.NodeConn != nil {
+		b.add(v1, "nodes/proxy", relay.NodeREST{Nodes: b.getter(v1, "nodes"), Conn: b.NodeConn})
+	}
 	return nil
 }
 

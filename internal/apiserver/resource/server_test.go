@@ -120,6 +120,7 @@ func startServerOn(t testing.TB, etcd string, change ...func(*Deps)) *testServer
 		}
 	}
 	t.Cleanup(server.Destroy)
+	server.PrepareRun() // serves the OpenAPI documents
 	web := httptest.NewServer(server.Handler)
 	t.Cleanup(web.Close)
 	config := &restclient.Config{Host: web.URL, QPS: -1}
