@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -67,5 +68,33 @@ func TestPodWithoutAccount(t *testing.T) {
 	}
 	if err := s.Client().CoreV1().Namespaces().Delete(t.Context(), "default", metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("deleting the namespace default: %v", err)
+	}
+}
+
+// TestPodWaitsForItsAccount creates a pod in a namespace whose account is made
+// a little later, as it is when a manifest holds both.
+func TestPodWaitsForItsAccount(t *testing.T) {
+	s := apitest.Start(t)
+	client := s.Client()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fresh"}}
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	created := make(chan error, 1)
+	go func() {
+		_, err := client.CoreV1().Pods("fresh").Create(t.Context(), newPod("p"), metav1.CreateOptions{})
+		created <- err
+	}()
+	select {
+	case err := <-created:
+		t.Fatalf("the pod did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if _, err := client.CoreV1().ServiceAccounts("fresh").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-created; err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"net/url"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 	// into a snapshot. Each is held in memory with its value, so a small
 	// number keeps the process small; etcd's default is 10,000.
 	snapshotEntries = 1000
-	// catchUpEntries are kept for slow followers, of which there are none.
+	// catchUpEntries are held for slow followers, of which there are none.
 	catchUpEntries = 100
 )
 
@@ -43,6 +44,8 @@ func (s *Store) config() *embed.Config {
 	// address is only its name in the member list.
 	cfg.ListenPeerUrls = nil
 	cfg.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:2380"}}
+	// The token goes into the member's number, by which elect knows its own.
+	cfg.InitialClusterToken = rand.Text()
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.TickMs = tickMs
 	cfg.ElectionMs = electionMs

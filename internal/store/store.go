@@ -19,7 +19,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.etcd.io/raft/v3/raftpb"
 
 	"skiff.dev/skiff/internal/lifecycle"
 )
@@ -142,38 +141,6 @@ func (s *Store) start() (etcd *embed.Etcd, err error) {
 		return nil, fmt.Errorf("protecting the store's socket: %w", err)
 	}
 	return etcd, nil
-}
-
-// elect makes the one member its own leader at once. Left alone it would wait
-// for an election timeout to pass; a short one costs a wake-up per tick for
-// ever. So it gets the message by which a leader hands over (MsgTimeoutNow,
-// Raft thesis section 3.10), which raft ignores until the member has read its
-// own membership.
-func (s *Store) elect(ctx context.Context, etcd *embed.Etcd) error {
-	id := uint64(etcd.Server.MemberID())
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	late := time.NewTimer(startTimeout)
-	defer late.Stop()
-	for {
-		if err := etcd.Server.Process(ctx, raftpb.Message{Type: raftpb.MsgTimeoutNow, To: id, From: id}); err != nil && ctx.Err() == nil {
-			return s.explain(err)
-		}
-		select {
-		case <-etcd.Server.ReadyNotify():
-			return nil
-		case err := <-etcd.Err():
-			return s.explain(err)
-		case <-late.C:
-			return fmt.Errorf("starting the store: no leader after %s", startTimeout)
-		case <-ctx.Done():
-			return nil
-		case <-again.C:
-		}
-		if etcd.Server.Leader() != 0 {
-			again.Stop()
-		}
-	}
 }
 
 // explain adds where the data is and what can be done.

@@ -97,6 +97,27 @@ func TestDataStays(t *testing.T) {
 	}
 }
 
+// TestRestarts starts again and again with a log of every length, from before
+// the first snapshot to after several.
+func TestRestarts(t *testing.T) {
+	opts := options(shortDir(t))
+	slowest := time.Duration(0)
+	for i := range 25 {
+		began := time.Now()
+		r, c := mustStart(t, opts)
+		slowest = max(slowest, time.Since(began))
+		for j := range 97 {
+			if _, err := c.Put(t.Context(), fmt.Sprintf("k%d", j), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("the slowest start took %s", slowest)
+}
+
 // TestManyWrites passes several snapshots, and reads the data back.
 func TestManyWrites(t *testing.T) {
 	opts := options(shortDir(t))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
 )
 
 const (
@@ -19,9 +20,6 @@ const (
 	// accountWait is how long a pod waits for the account that the controller
 	// makes in a new namespace: a manifest often holds both.
 	accountWait = time.Second
-	// accountRetry is the pause between two looks.
-	accountRetry = 20 * time.Millisecond
-
 	// enforceMountable is the annotation by which an account limits the secrets
 	// that its pods may refer to.
 	enforceMountable = "kubernetes.io/enforce-mountable-secrets"
@@ -33,16 +31,21 @@ type serviceAccount struct {
 	*admission.Handler
 	client   kubernetes.Interface
 	accounts corelisters.ServiceAccountLister
+	added    *broadcast
 	volume   func() string
 }
 
 func newServiceAccount(deps Deps) (admission.Interface, error) {
-	return &serviceAccount{
+	accounts := deps.Informers.Core().V1().ServiceAccounts()
+	s := &serviceAccount{
 		Handler:  admission.NewHandler(admission.Create, admission.Update),
 		client:   deps.Client,
-		accounts: deps.Informers.Core().V1().ServiceAccounts().Lister(),
+		accounts: accounts.Lister(),
+		added:    newBroadcast(),
 		volume:   func() string { return names.SimpleNameGenerator.GenerateName(tokenVolumePrefix) },
-	}, nil
+	}
+	_, err := accounts.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { s.added.send() }})
+	return s, err
 }
 
 // Admit implements admission.MutationInterface.
@@ -99,17 +102,21 @@ func (s *serviceAccount) Validate(ctx context.Context, a admission.Attributes, _
 // account finds the account: in the informer, else in the store, else it waits
 // a moment for a controller to make it.
 func (s *serviceAccount) account(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-	if account, err := s.accounts.ServiceAccounts(namespace).Get(name); err == nil {
-		return account, nil
-	}
-	deadline := time.Now().Add(accountWait)
+	late := time.NewTimer(accountWait)
+	defer late.Stop()
 	for {
+		added := s.added.next()
+		if account, err := s.accounts.ServiceAccounts(namespace).Get(name); err == nil {
+			return account, nil
+		}
 		account, err := s.client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
-		if err == nil || !apierrors.IsNotFound(err) || name != defaultAccount || time.Now().After(deadline) {
+		if err == nil || !apierrors.IsNotFound(err) || name != defaultAccount {
 			return account, err
 		}
 		select {
-		case <-time.After(accountRetry):
+		case <-added:
+		case <-late.C:
+			return nil, err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -26,6 +26,7 @@ func parts() []string {
 		user.KubeProxy,
 		"system:skiff", // the informers that all parts share
 		"system:skiff-dns",
+		"system:skiff", // the daemon itself and the informers that all parts share
 	}
 }
 
