@@ -1,0 +1,101 @@
+package emulator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"skiff.dev/skiff/test/vm/plan"
+)
+
+// Machine is a virtual machine that has not been started.
+type Machine struct {
+	Kernel Kernel
+	// Init is the program that the kernel starts, and starts again on the disk.
+	Init string
+	// Modules are loaded before the disk is mounted, with all they depend on.
+	Modules []string
+	Disk    *Disk
+	Steps   []plan.Step
+	// Dir takes the machine's files; Console in it is the kernel's log.
+	Dir string
+}
+
+// Console is the file with what the kernel says.
+func (m Machine) Console() string { return filepath.Join(m.Dir, "console") }
+
+const (
+	memoryMiB = 3072
+	cpus      = 2
+	diskBytes = 4 << 30
+)
+
+// Run boots the machine and copies its report to w until it ends.
+func (m Machine) Run(ctx context.Context, w io.Writer) error {
+	image, initrd := filepath.Join(m.Dir, "disk"), filepath.Join(m.Dir, "initrd")
+	if err := errors.Join(m.Disk.write(image, diskBytes), m.writeInitramfs(initrd)); err != nil {
+		return err
+	}
+	qemu := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "qemu-system-x86_64"}, m.arguments(image, initrd)...)...)
+	qemu.Stdout = w
+	qemu.Stderr = w
+	err := qemu.Run()
+	if ctx.Err() != nil {
+		return fmt.Errorf("the machine did not come to its end: %w", context.Cause(ctx))
+	}
+	return err
+}
+
+// arguments is QEMU's command line. Timers that software emulation serves fast
+// are chosen; the devices are those of every cloud.
+func (m Machine) arguments(image, initrd string) []string {
+	return []string{
+		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memoryMiB),
+		"-nodefaults", "-display", "none", "-no-reboot",
+		"-kernel", m.Kernel.image, "-initrd", initrd,
+		"-append", "console=ttyS0 loglevel=4 panic=-1 rdinit=/init mitigations=off tsc=reliable clocksource=tsc",
+		"-serial", "file:" + m.Console(), "-serial", "stdio",
+		"-drive", "file=" + image + ",if=virtio,format=raw,cache=unsafe",
+		"-nic", "user,model=virtio-net-pci,restrict=on",
+		"-device", "virtio-rng-pci",
+	}
+}
+
+// writeInitramfs packs the init program, the modules and the plan.
+func (m Machine) writeInitramfs(path string) error {
+	list, err := m.Kernel.modules.load(m.Modules)
+	if err != nil {
+		return err
+	}
+	init, err := os.ReadFile(m.Init)
+	if err != nil {
+		return err
+	}
+	p := plan.Plan{Steps: m.Steps}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	archive := &cpio{w: file}
+	for _, dir := range []string{"dev", "proc", "sys", "new", plan.Modules[1:]} {
+		archive.dir(dir)
+	}
+	for _, mod := range list {
+		archive.file(plan.Modules[1:]+"/"+mod.name, 0o644, mod.body)
+		p.Modules = append(p.Modules, mod.name)
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	archive.file(plan.File[1:], 0o644, text)
+	archive.file("init", 0o755, init)
+	return errors.Join(archive.end(), file.Close())
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/test/vm/plan"
+)
+
+// mountPoint is one mount of the system.
+type mountPoint struct {
+	kind, target string
+	flags        uintptr
+	data         string
+}
+
+const guarded = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+// early is what the initramfs needs, and moves to the disk's root.
+func early() []mountPoint {
+	return []mountPoint{
+		{"devtmpfs", "/dev", unix.MS_NOSUID, "mode=0755"},
+		{"proc", "/proc", guarded, ""},
+		{"sysfs", "/sys", guarded, ""},
+	}
+}
+
+// system is what an init such as systemd mounts; cgroup v2 only.
+func system() []mountPoint {
+	return []mountPoint{
+		{"cgroup2", "/sys/fs/cgroup", guarded, "nsdelegate,memory_recursiveprot"},
+		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=620,ptmxmode=000"},
+		{"tmpfs", "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, ""},
+		{"mqueue", "/dev/mqueue", guarded, ""},
+		{"tmpfs", "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+		{"bpf", "/sys/fs/bpf", guarded, "mode=700"},
+	}
+}
+
+func (m mountPoint) mount() error {
+	if err := os.MkdirAll(m.target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(m.kind, m.target, m.kind, m.flags, m.data); err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mounting %s: %w", m.target, err)
+	}
+	return nil
+}
+
+// initramfs loads the modules and goes over to the disk. A real root matters:
+// pivot_root does not work on the root of an initramfs.
+func initramfs() error {
+	for _, m := range early() {
+		if err := m.mount(); err != nil {
+			return err
+		}
+	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	const disk, root = "/dev/vda", "/new"
+	if err := appear(disk); err != nil {
+		return err
+	}
+	if err := unix.Mount(disk, root, "ext4", 0, ""); err != nil {
+		return fmt.Errorf("mounting %s: %w", disk, err)
+	}
+	if err := carry("/init", root+"/sbin/init", plan.File, root+plan.File); err != nil {
+		return err
+	}
+	for _, m := range early() {
+		if err := unix.Mount(m.target, root+m.target, "", unix.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("moving %s: %w", m.target, err)
+		}
+	}
+	if err := os.Chdir(root); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("moving the root: %w", err)
+	}
+	if err := errors.Join(unix.Chroot("."), os.Chdir("/"), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")); err != nil {
+		return fmt.Errorf("entering the disk: %w", err)
+	}
+	return unix.Exec("/sbin/init", []string{"init", stageDisk}, os.Environ())
+}
+
+// carry copies files, given as pairs of names.
+func carry(pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		body, err := os.ReadFile(pairs[i])
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(pairs[i+1], body, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loadModules() error {
+	data, err := os.ReadFile(plan.File)
+	if err != nil {
+		return err
+	}
+	var p plan.Plan
+	if err := json.Unmarshal(data, &p); err != nil {
+		return fmt.Errorf("reading the plan: %w", err)
+	}
+	for _, name := range p.Modules {
+		body, err := os.ReadFile(filepath.Join(plan.Modules, name))
+		if err != nil {
+			return err
+		}
+		if err := unix.InitModule(body, ""); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("loading module %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// appear waits until the kernel has found a device; devtmpfs has no events of
+// its own.
+func appear(device string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	const patience = 3000
+	for range patience {
+		if _, err := os.Stat(device); err == nil {
+			return nil
+		}
+		<-tick.C
+	}
+	return fmt.Errorf("%s did not appear", device)
+}
+
+func mountSystem() error {
+	for _, m := range system() {
+		if err := m.mount(); err != nil {
+			return err
+		}
+	}
+	for link, target := range map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2"} {
+		if err := os.Symlink(target, link); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	return unix.Sethostname([]byte("vm"))
+}
+
+// network sets up the address that QEMU's user network gives its one guest.
+func network() error {
+	for _, line := range []string{
+		"link set lo up",
+		"link set eth0 up",
+		"address add 10.0.2.15/24 dev eth0",
+		"route add default via 10.0.2.2",
+	} {
+		if out, err := exec.Command("/bin/ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w\n%s", line, err, out)
+		}
+	}
+	return nil
+}
