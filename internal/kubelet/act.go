@@ -264,15 +264,28 @@ func (k *Kubelet) killContainer(ctx context.Context, t kill) error {
 	grace := t.grace
 	if t.running && t.container != nil && t.container.Lifecycle != nil && t.container.Lifecycle.PreStop != nil && grace > 0 {
 		began := time.Now()
-		hookCtx, cancel := context.WithTimeout(ctx, time.Duration(grace)*time.Second)
-		err := k.runHook(hookCtx, t.pod, t.container, t.id, t.ip, t.container.Lifecycle.PreStop)
-		cancel()
-		if err != nil {
-			k.events.container(t.pod, t.container.Name, v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
-		}
+		k.preStop(ctx, t)
 		grace = max(grace-int64(time.Since(began)/time.Second), least)
 	}
 	return k.stopContainer(ctx, t.id, grace)
+}
+
+// preStop runs the hook. It is over with the grace period, or when the container
+// ends meanwhile: by itself, or because its pod was given less time.
+func (k *Kubelet) preStop(ctx context.Context, t kill) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.grace)*time.Second)
+	defer cancel()
+	ended, release := k.endings.subscribe(t.id)
+	defer release()
+	done := make(chan error, 1)
+	go func() { done <- k.runHook(ctx, t.pod, t.container, t.id, t.ip, t.container.Lifecycle.PreStop) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			k.events.container(t.pod, t.container.Name, v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+		}
+	case <-ended:
+	}
 }
 
 func (k *Kubelet) stopContainer(ctx context.Context, id string, grace int64) error {

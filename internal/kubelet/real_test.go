@@ -61,6 +61,8 @@ func scenarios() []scenario {
 		{"sandbox-death", trySandboxDeath},
 		{"exec-and-follow", tryStreams},
 		{"host-network", tryHostNetwork},
+		{"shortened-grace", tryShorten},
+		{"sidecars-end-last", trySidecarOrder},
 	}
 }
 
@@ -427,7 +429,9 @@ func tryForce(t *testing.T, c *testCluster) {
 }
 
 func tryNodeAPI(t *testing.T, c *testCluster) {
-	c.pod("talk", "echo one; echo two >&2; "+forever, nil)
+	c.pod("talk", "echo one; echo two >&2; touch /tmp/said; "+forever, func(p *v1.Pod) {
+		p.Spec.Containers[0].ReadinessProbe = &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"test", "-e", "/tmp/said"}}}}
+	})
 	c.ready("talk")
 	url := "https://192.0.2.1:" + fmt.Sprint(c.kubelet.node.port)
 	get := func(client *http.Client, path string) (int, string) {
@@ -688,5 +692,47 @@ func tryHostNetwork(t *testing.T, c *testCluster) {
 	p := c.await("hostnet", "done", phaseIs(v1.PodSucceeded))
 	if got := mainStatus(p).State.Terminated.Message; !strings.Contains(got, "192.0.2.1") || p.Status.PodIP != "192.0.2.1" {
 		t.Errorf("%q, pod IP %s", got, p.Status.PodIP)
+	}
+}
+
+// tryShorten gives an end that is under way less time.
+func tryShorten(t *testing.T, c *testCluster) {
+	long := int64(60)
+	c.pod("slow", "trap '' TERM; while :; do sleep 0.05; done", func(p *v1.Pod) {
+		p.Spec.TerminationGracePeriodSeconds = &long
+		p.Spec.Containers[0].Lifecycle = &v1.Lifecycle{PreStop: &v1.LifecycleHandler{Sleep: &v1.SleepAction{Seconds: 50}}}
+	})
+	c.ready("slow")
+	pods := c.client.CoreV1().Pods("default")
+	if err := pods.Delete(t.Context(), "slow", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.event("slow", "Killing", "Stopping container main")
+	began, short := time.Now(), int64(1)
+	if err := pods.Delete(t.Context(), "slow", metav1.DeleteOptions{GracePeriodSeconds: &short}); err != nil {
+		t.Fatal(err)
+	}
+	c.await("slow", "gone", func(p *v1.Pod) bool { return p == nil })
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("gone after %s", took)
+	}
+}
+
+// trySidecarOrder lets an app container write to its sidecar while it ends.
+func trySidecarOrder(t *testing.T, c *testCluster) {
+	always := v1.ContainerRestartPolicyAlways
+	host := t.TempDir()
+	c.pod("order", "trap 'sleep 0.3; echo app >> /host/order; exit 0' TERM; while :; do sleep 0.05; done", func(p *v1.Pod) {
+		p.Spec.Volumes = []v1.Volume{{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: host}}}}
+		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "host", MountPath: "/host"}}
+		p.Spec.InitContainers = []v1.Container{{
+			Name: "side", Image: "busybox", ImagePullPolicy: v1.PullIfNotPresent, RestartPolicy: &always, VolumeMounts: p.Spec.Containers[0].VolumeMounts,
+			Command: []string{"sh", "-c", "trap 'echo side >> /host/order; exit 0' TERM; while :; do sleep 0.05; done"},
+		}}
+	})
+	c.ready("order")
+	c.remove("order")
+	if got, err := os.ReadFile(filepath.Join(host, "order")); err != nil || string(got) != "app\nside\n" {
+		t.Errorf("order of the ends: %q %v", got, err)
 	}
 }
