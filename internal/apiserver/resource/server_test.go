@@ -74,7 +74,7 @@ func startServerOn(t testing.TB, etcd string, change ...func(*Deps)) *testServer
 	backend.Transport.ServerList = []string{etcd}
 	options := genericoptions.NewEtcdOptions(backend)
 	options.SkipHealthEndpoints = true
-	options.WatchCacheSizes = []string{"events#0"}
+	options.WatchCacheSizes = []string{"events#0", "serviceclaims.coordination.k8s.io#0"}
 	factory := serverstorage.NewDefaultStorageFactory(*backend, runtime.ContentTypeProtobuf,
 		StorageSerializer(codecs), serverstorage.NewDefaultResourceEncodingConfig(scheme),
 		serverstorage.NewResourceConfig(), nil)
