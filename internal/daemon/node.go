@@ -24,6 +24,7 @@ func (d *daemon) nodeComponents() []lifecycle.Component {
 		{Name: "network", Run: d.runNetwork},
 		{Name: "images", Run: d.runImages},
 		o.containers.Component(),
+		container.NewServer(o.containers, d.cfg.CRISocket(), nil).Component(),
 		// Stops the pods when `skiff down` asked for it: after the node agent
 		// has let go of them, before the container layer ends.
 		{Name: "pods", Needs: []string{"container"}, Run: d.runPods, StopTimeout: d.cfg.StopTimeout},
@@ -58,7 +59,7 @@ func (d *daemon) makeNode() error {
 	o.containers, err = container.New(container.Deps{
 		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
 		Supervisor: supervisor.Options{
-			Socket: d.cfg.SupervisorSocket(), Dir: filepath.Join(d.cfg.DataDir, "supervisor"), Exe: ocibin.Open,
+			Socket: d.cfg.SupervisorSocket(), Dir: filepath.Join(d.cfg.RunDir, "supervisor"), Exe: ocibin.Open,
 		},
 		Images: o.images, Network: podNetwork{o.network}, Version: version.Skiff, Needs: []string{"network"}, Log: d.log,
 	})
@@ -145,5 +146,5 @@ func (d *daemon) runNetwork(ctx context.Context, ready func()) error {
 	}
 	ready()
 	<-ctx.Done()
-	return nil
+	return d.organs.network.Close()
 }
