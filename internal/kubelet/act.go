@@ -3,7 +3,6 @@ package kubelet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -246,54 +245,6 @@ func (w *worker) actKill(a action) {
 			})
 		}
 	})
-}
-
-// kill is one container to end.
-type kill struct {
-	pod       *v1.Pod
-	container *v1.Container // nil: no longer in the pod's spec
-	id, ip    string
-	grace     int64
-	running   bool
-}
-
-// killContainer runs the preStop hook and stops the container within the grace
-// period that both share. The process always gets two seconds, as upstream.
-func (k *Kubelet) killContainer(ctx context.Context, t kill) error {
-	const least = 2
-	grace := t.grace
-	if t.running && t.container != nil && t.container.Lifecycle != nil && t.container.Lifecycle.PreStop != nil && grace > 0 {
-		began := time.Now()
-		k.preStop(ctx, t)
-		grace = max(grace-int64(time.Since(began)/time.Second), least)
-	}
-	return k.stopContainer(ctx, t.id, grace)
-}
-
-// preStop runs the hook. It is over with the grace period, or when the container
-// ends meanwhile: by itself, or because its pod was given less time.
-func (k *Kubelet) preStop(ctx context.Context, t kill) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.grace)*time.Second)
-	defer cancel()
-	ended, release := k.endings.subscribe(t.id)
-	defer release()
-	done := make(chan error, 1)
-	go func() { done <- k.runHook(ctx, t.pod, t.container, t.id, t.ip, t.container.Lifecycle.PreStop) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			k.events.container(t.pod, t.container.Name, v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
-		}
-	case <-ended:
-	}
-}
-
-func (k *Kubelet) stopContainer(ctx context.Context, id string, grace int64) error {
-	_, err := k.deps.Runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: grace})
-	if err != nil && !notFound(err) {
-		return fmt.Errorf("stopping container %s: %w", id, err)
-	}
-	return nil
 }
 
 // removeSandbox stops and removes a sandbox that is no longer wanted.

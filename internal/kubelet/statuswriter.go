@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,7 @@ func (s *statusWriter) publish(pod *v1.Pod, status v1.PodStatus, gone bool) {
 	if !gone && !e.gone && e.want == nil && !e.busy && apiequality.Semantic.DeepEqual(e.api.Status, status) {
 		return
 	}
+	status.Conditions = slices.Clone(status.Conditions) // the writer adds to them
 	e.want, e.gone = &status, e.gone || gone
 	switch {
 	case e.busy:

@@ -3,7 +3,6 @@ package kubelet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -250,80 +249,6 @@ func (w *worker) shorten(grace int64, now time.Time) {
 			go func() { _ = w.k.stopContainer(w.ctx, id, max(grace, 1)) }()
 		}
 	}
-}
-
-// note turns what a plan says about crash loops into memory and events.
-func (w *worker) note(p *plan) {
-	for name, delay := range p.Crashing {
-		m := w.memory[name]
-		waiting := crashLoop(w.pod, name, delay)
-		if m.Waiting == nil || m.Waiting.Reason != waiting.Reason || m.Waiting.Message != waiting.Message {
-			w.k.events.container(w.pod, name, v1.EventTypeWarning, "BackOff", crashLoopEvent(w.pod, name))
-		}
-		m.Waiting = waiting
-		w.memory[name] = m
-	}
-}
-
-// notePulls turns failed pulls that wait for their next try into ImagePullBackOff.
-func (w *worker) notePulls(now time.Time) {
-	for name, m := range w.memory {
-		c := findContainer(w.pod, name)
-		if m.PullBackOffAt.IsZero() || now.Before(m.PullBackOffAt) || m.Waiting == nil || c == nil {
-			continue
-		}
-		m.PullBackOffAt = time.Time{}
-		m.Waiting = backOffPull(c.Image, m.Waiting)
-		w.memory[name] = m
-		w.k.events.container(w.pod, name, v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
-		w.k.events.container(w.pod, name, v1.EventTypeWarning, "Failed", "Error: "+reasonPullBackOff)
-	}
-}
-
-// finish ends a pod for which nothing runs any more: it reports the final
-// status, frees what the pod held, and if the pod was deleted, deletes the API
-// object. It reports whether nothing is left of the pod.
-func (w *worker) finish() bool {
-	w.stopProbes(probe.Startup, probe.Liveness, probe.Readiness)
-	if !w.cleaned {
-		if err := w.k.release(w.ctx, w.pod); err != nil {
-			w.k.log.Warn("releasing pod", "pod", podName(w.pod), "err", err)
-		}
-		w.cleaned, w.prepared = true, false
-	}
-	deleted := w.removed || w.pod.DeletionTimestamp != nil
-	if !w.finalSent || deleted {
-		w.finalSent = true
-		if w.termination == nil {
-			w.end(termination{Since: time.Now(), Grace: gracePeriod(w.pod)})
-		}
-		w.report(true)
-	}
-	if !w.removed {
-		return false
-	}
-	w.k.forget(w.ctx, w.pod, w.view)
-	return true
-}
-
-// report computes the pod's status and hands it to the writer.
-func (w *worker) report(final bool) {
-	status := w.k.podStatus(statusInput{
-		Pod: w.pod, View: &w.view, Memory: w.memory, Termination: w.termination,
-		Last: w.last, Final: final, Now: time.Now(),
-	})
-	w.last = &status
-	if w.pod.Status.StartTime == nil && status.StartTime != nil && w.pod.Spec.ActiveDeadlineSeconds != nil {
-		// The deadline counts from the start that was just decided.
-		w.pod = w.pod.DeepCopy()
-		w.pod.Status.StartTime = status.StartTime
-		w.post(func() {})
-	}
-	if w.removed && !w.static || w.pod.Annotations[annotationOrphan] != "" {
-		return // nobody to report to
-	}
-	gone := final && !w.removed && !w.static && w.pod.DeletionTimestamp != nil
-	w.k.statuses.publish(w.pod, status, gone)
 }
 
 // operation runs f for a container in a goroutine of its own. The container is

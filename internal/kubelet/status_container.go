@@ -1,0 +1,204 @@
+package kubelet
+
+import (
+	"os"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// containerStatus is the status of one container.
+func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStatus, initializing bool) v1.ContainerStatus {
+	r := in.View.latest(c.Name)
+	m := in.Memory[c.Name]
+	s := v1.ContainerStatus{Name: c.Name, Image: c.Image}
+	if r == nil {
+		in.neverStarted(&s, c, before, initializing)
+		return s
+	}
+	s.RestartCount = int32(r.Restarts)
+	s.Image = r.Image
+	s.ImageID = firstOf(r.ImageID, r.ImageRef)
+	s.ContainerID = idScheme + r.ID
+	s.Resources = allocated(c, r)
+	s.AllocatedResources = c.Resources.Requests
+	s.User = containerUser(r.User)
+	s.VolumeMounts = mountStatuses(c)
+	if p := in.View.previous(c.Name); p != nil {
+		s.LastTerminationState.Terminated = in.terminated(c, p)
+	} else if before != nil && before.ContainerID != s.ContainerID && before.State.Terminated != nil {
+		s.LastTerminationState = before.State
+	} else if before != nil {
+		s.LastTerminationState = before.LastTerminationState
+	}
+	in.state(&s, c, r, m)
+	return s
+}
+
+func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containerRecord, m containerMemory) {
+	no := false
+	s.Started = &no
+	switch {
+	case r.running() && m.Starting && hasPostStart(c):
+		s.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
+	case r.running():
+		s.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(r.StartedAt)}
+		started := c.StartupProbe == nil || m.Started == r.ID
+		s.Started = &started
+		s.Ready = started && (c.ReadinessProbe == nil || m.Ready == r.ID)
+	case !r.ended():
+		s.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
+		if m.Waiting != nil {
+			s.State.Waiting = m.Waiting
+		}
+	case m.Waiting != nil && !in.Final && in.Termination == nil:
+		s.State.Waiting = m.Waiting
+		s.LastTerminationState = v1.ContainerState{Terminated: in.terminated(c, r)}
+	default:
+		s.State.Terminated = in.terminated(c, r)
+		// A plain init container that succeeded counts as ready.
+		s.Ready = isInit(in.Pod, c.Name) && !isSidecar(c) && r.succeeded()
+	}
+}
+
+// neverStarted is the status of a container that the container layer does not
+// know: it waits, or it was lost.
+func (in *statusInput) neverStarted(s *v1.ContainerStatus, c *v1.Container, before *v1.ContainerStatus, initializing bool) {
+	no := false
+	s.Started = &no
+	reason := reasonCreating
+	if initializing || len(in.Pod.Spec.InitContainers) > 0 && isInit(in.Pod, c.Name) {
+		reason = reasonInitializing
+	}
+	s.State.Waiting = &v1.ContainerStateWaiting{Reason: reason}
+	if m := in.Memory[c.Name]; m.Waiting != nil {
+		s.State.Waiting = m.Waiting
+	}
+	if before == nil {
+		return
+	}
+	s.RestartCount, s.LastTerminationState = before.RestartCount, before.LastTerminationState
+	switch {
+	case before.State.Terminated != nil: // its record was removed after it ended
+		*s = *before
+	case before.State.Running != nil && (in.Final || in.Termination != nil):
+		s.State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{
+			Reason: "ContainerStatusUnknown", ExitCode: 137,
+			Message: "The container could not be located when the pod was terminated",
+		}}
+	}
+}
+
+// terminated is how a container ended.
+func (in *statusInput) terminated(c *v1.Container, r *containerRecord) *v1.ContainerStateTerminated {
+	t := &v1.ContainerStateTerminated{
+		ExitCode: r.ExitCode, Reason: r.Reason, Message: r.Message,
+		StartedAt: metav1.NewTime(r.StartedAt), FinishedAt: metav1.NewTime(r.FinishedAt),
+		ContainerID: idScheme + r.ID,
+	}
+	switch {
+	case r.State == runtimeapi.ContainerState_CONTAINER_UNKNOWN:
+		t.Reason, t.ExitCode = firstOf(r.Reason, "ContainerStatusUnknown"), 137
+	case t.Reason == "" && t.ExitCode == 0:
+		t.Reason = "Completed"
+	case t.Reason == "":
+		t.Reason = "Error"
+	}
+	if in.Message != nil {
+		if text := in.Message(in.Pod, c, r); text != "" {
+			t.Message = text
+		}
+	}
+	return t
+}
+
+func firstOf(all ...string) string {
+	for _, s := range all {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// allocated are the limits that the container runs with.
+func allocated(c *v1.Container, r *containerRecord) *v1.ResourceRequirements {
+	out := &v1.ResourceRequirements{Limits: c.Resources.Limits.DeepCopy(), Requests: c.Resources.Requests.DeepCopy()}
+	if !r.running() || r.Resources == nil {
+		return out
+	}
+	if m := r.Resources.GetMemoryLimitInBytes(); m > 0 && out.Limits != nil {
+		if spec, ok := out.Limits[v1.ResourceMemory]; ok && spec.Value() != m {
+			out.Limits[v1.ResourceMemory] = *resource.NewQuantity(m, resource.BinarySI)
+		}
+	}
+	return out
+}
+
+func containerUser(u *runtimeapi.ContainerUser) *v1.ContainerUser {
+	if u.GetLinux() == nil {
+		return nil
+	}
+	return &v1.ContainerUser{Linux: &v1.LinuxContainerUser{
+		UID: u.GetLinux().GetUid(), GID: u.GetLinux().GetGid(), SupplementalGroups: u.GetLinux().GetSupplementalGroups(),
+	}}
+}
+
+func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
+	var all []v1.VolumeMountStatus
+	for _, m := range c.VolumeMounts {
+		s := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := v1.RecursiveReadOnlyDisabled
+			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled {
+				mode = *m.RecursiveReadOnly
+			}
+			s.RecursiveReadOnly = &mode
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// Limits of a termination message, as upstream: of the file, and of the log's
+// tail that stands in for it.
+const (
+	messageMax     = 4096
+	messageLogMax  = 2048
+	messageLogTail = 80
+)
+
+// terminationMessage is what a container left as its last words.
+func (k *Kubelet) terminationMessage(pod *v1.Pod, c *v1.Container, r *containerRecord) string {
+	if !r.ended() {
+		return ""
+	}
+	text := readHead(k.messagePath(string(pod.UID), r.Name, r.Restarts), messageMax)
+	if text == "" && r.ExitCode != 0 && c.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError {
+		text = logTail(r.LogPath, messageLogMax, messageLogTail)
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// readHead reads the first bytes of a regular file that a container wrote: it is
+// not followed if it was replaced by something else.
+func readHead(path string, limit int) string {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	buf := make([]byte, limit)
+	n, err := f.Read(buf)
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
+}
