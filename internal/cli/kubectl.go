@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	basecli "k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
@@ -64,8 +65,8 @@ func (c *command) kubectl(kubeconfig string, args []string) error {
 		IOStreams:     genericiooptions.IOStreams{In: c.In, Out: c.Out, ErrOut: c.Err},
 	})
 	cmd.SetArgs(args)
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	if err := cmd.Execute(); err != nil {
+	// As kubectl's own main does: it adds the flags of the log (-v).
+	if err := basecli.RunNoErrOutput(cmd); err != nil {
 		// CheckErr prints the message as kubectl does and ends the process
 		// with kubectl's own exit code.
 		kubectlutil.CheckErr(err)

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 
 	"skiff.dev/skiff/internal/apiserver"
 	"skiff.dev/skiff/internal/container"
@@ -27,7 +26,6 @@ type organs struct {
 	authority   *pki.Authority
 	store       *store.Store
 	api         *apiserver.Server
-	client      kubernetes.Interface
 	informers   informers.SharedInformerFactory
 	controllers *controllers.Set
 	scheduler   *scheduler.Scheduler

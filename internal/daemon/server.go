@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
@@ -54,10 +53,8 @@ func (d *daemon) makeServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.client, err = d.clientOf("system:skiff"); err != nil {
-		return err
-	}
-	o.informers = informers.NewSharedInformerFactory(o.client, 0)
+	// One set of informers for the whole process: each object is cached once.
+	o.informers = o.api.Informers()
 	if err := d.makeControllers(); err != nil {
 		return err
 	}
@@ -101,10 +98,8 @@ func (d *daemon) clientOf(user string, groups ...string) (kubernetes.Interface, 
 func (d *daemon) runInformers(ctx context.Context, ready func()) error {
 	factory := d.organs.informers
 	factory.Start(ctx.Done())
-	for kind, synced := range factory.WaitForCacheSync(ctx.Done()) {
-		if !synced {
-			return fmt.Errorf("reading the cluster's %v: %w", kind, ctx.Err())
-		}
+	if err := factory.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
+		return fmt.Errorf("reading the cluster's objects: %w", err)
 	}
 	ready()
 	<-ctx.Done()

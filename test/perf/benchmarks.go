@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
@@ -184,6 +185,9 @@ func until(ctx context.Context, w watch.Interface, right func(watch.Event) bool)
 		case e, ok := <-w.ResultChan():
 			if !ok {
 				return fmt.Errorf("the watch ended")
+			}
+			if e.Type == watch.Error {
+				return fmt.Errorf("the watch failed: %w", apierrors.FromObject(e.Object))
 			}
 			if right(e) {
 				return nil
