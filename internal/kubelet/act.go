@@ -27,6 +27,9 @@ func (w *worker) act(a action) {
 	case verbRemove:
 		w.operation(a.Container, func(ctx context.Context) func() {
 			_, err := w.k.deps.Runtime.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: a.ID})
+			if err != nil {
+				pause(ctx)
+			}
 			return func() { w.warn("removing container", err) }
 		})
 	}
@@ -37,6 +40,9 @@ func (w *worker) actRemoveSandbox(a action) {
 	w.sandboxBusy = true
 	go func() {
 		_, err := w.k.deps.Runtime.RemovePodSandbox(w.ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: a.ID})
+		if err != nil {
+			pause(w.ctx)
+		}
 		w.tell(func(i *inbox) {
 			i.runtime = true
 			i.results = append(i.results, func() {
@@ -45,6 +51,15 @@ func (w *worker) actRemoveSandbox(a action) {
 			})
 		})
 	}()
+}
+
+// pause keeps what failed in the container layer from being tried again in a
+// tight loop.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
 }
 
 func (w *worker) warn(doing string, err error) {
@@ -130,12 +145,8 @@ func (w *worker) actStopSandbox(a action) {
 	w.sandboxBusy = true
 	go func() {
 		_, err := w.k.deps.Runtime.StopPodSandbox(w.ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: a.ID})
-		if err != nil && w.ctx.Err() == nil {
-			// Nothing can be said of the pod until this works.
-			select {
-			case <-time.After(time.Second):
-			case <-w.ctx.Done():
-			}
+		if err != nil {
+			pause(w.ctx) // nothing can be said of the pod until this works
 		}
 		w.tell(func(i *inbox) {
 			i.runtime = true
@@ -230,11 +241,8 @@ func (w *worker) actKill(a action) {
 			w.k.events.container(pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
 		}
 		err := w.k.killContainer(ctx, kill{pod: pod, container: c, id: a.ID, ip: ip, grace: a.Grace, running: running})
-		if err != nil && ctx.Err() == nil {
-			select { // a kill that fails is not tried again in a tight loop
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+		if err != nil {
+			pause(ctx)
 		}
 		return func() {
 			w.warn("killing container", err)

@@ -155,7 +155,14 @@ func (s *situation) planEnd(p *plan) {
 			continue
 		}
 		busy = true
-		if s.Memory[c.Name].Busy || s.heldBack(c.Name, end, p) {
+		if s.Memory[c.Name].Busy {
+			continue
+		}
+		if !c.running() { // created and never started: there is nothing to stop
+			p.do(action{Verb: verbRemove, Container: c.Name, ID: c.ID})
+			continue
+		}
+		if s.heldBack(c.Name, end, p) {
 			continue
 		}
 		p.do(action{Verb: verbKill, Container: c.Name, ID: c.ID, Grace: end.remaining(s.Now), Why: end.Why})
@@ -207,7 +214,11 @@ func (s *situation) planSandbox(p *plan) {
 		if c.ended() {
 			continue
 		}
-		if !s.Memory[c.Name].Busy {
+		switch {
+		case s.Memory[c.Name].Busy:
+		case !c.running():
+			p.do(action{Verb: verbRemove, Container: c.Name, ID: c.ID})
+		default:
 			p.do(action{Verb: verbKill, Container: c.Name, ID: c.ID, Grace: gracePeriod(s.Pod), Why: "Pod sandbox changed, it will be killed and re-created."})
 		}
 		return

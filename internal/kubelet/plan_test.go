@@ -122,6 +122,8 @@ func TestPlan(t *testing.T) {
 			pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(false, "a:run"), want: "kill a",
 		},
 		"a created container nobody starts is removed": {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:new"), want: "remove a"},
+		"a created container in a lost sandbox goes":   {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(false, "a:new"), want: "remove a"},
+		"the end removes what never started":           {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:new"), end: &termination{Since: epoch, Grace: 30}, want: "remove a"},
 		"a failed start waits":                         {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true), memory: map[string]containerMemory{"a": {RetryAt: later}}, want: ""},
 		"a condemned container is killed":              {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:run"), memory: map[string]containerMemory{"a": {Doomed: "id-a"}}, want: "kill a"},
 		"only the last dead containers stay":           {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:1:0", "a:1:1", "a:run:2"), want: "remove a"},

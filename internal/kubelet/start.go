@@ -100,7 +100,7 @@ func (s *start) create(ctx context.Context, image string) (string, error) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", s.fail(reasonRunError, criText(err), 0)
+		return "", s.fail(reasonRunError, criText(err), time.Second)
 	}
 	s.event(v1.EventTypeNormal, "Started", "Container started")
 	return id, nil
