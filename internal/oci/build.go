@@ -201,7 +201,21 @@ func (cr *creation) planRoot() error {
 		return fmt.Errorf("root.path: %q is not a directory", root)
 	}
 	p.rootFD = cr.files.add(f, true)
+	// The copy of a shared mount is its peer, and "/" is shared wherever systemd runs: unless it is made a slave here,
+	// all that is mounted in the container shows up on the host, and pivot_root refuses to leave such a root.
+	if err := mount.SetAttr(fd, mount.Attr{Propagation: p.inward()}, true); err != nil {
+		return fmt.Errorf("root.path: setting the propagation of %q: %w", root, err)
+	}
 	return nil
+}
+
+// inward is the propagation of what comes from the host: nothing travels back, and, where the root is private, nothing
+// arrives either.
+func (p *plan) inward() uint64 {
+	if p.rootProp&unix.MS_PRIVATE != 0 {
+		return unix.MS_PRIVATE
+	}
+	return unix.MS_SLAVE
 }
 
 // planMount parses one entry of mounts[] and opens its source.

@@ -102,6 +102,10 @@ func (cr *creation) bindDevices() error {
 		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("device %q: fstat: %w", d.path, err)
 		}
+		// A peer of the host's /dev would carry to the host what a container mounts over its device.
+		if err := mount.SetAttr(fd, mount.Attr{Propagation: unix.MS_PRIVATE}, false); err != nil {
+			return fmt.Errorf("device %q: setting the propagation: %w", d.path, err)
+		}
 		if st.Mode&unix.S_IFMT != d.mode&unix.S_IFMT || d.dev != 0 && st.Rdev != d.dev {
 			return fmt.Errorf("device %q: the host's file is another device", d.path)
 		}

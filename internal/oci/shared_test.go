@@ -1,0 +1,53 @@
+package oci
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/kerneltest"
+)
+
+// TestSharedHost runs containers where "/" and /dev are shared mounts, as systemd makes them on nearly every host:
+// nothing that is mounted in a container may come out of it.
+func TestSharedHost(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	before := mountpoints(t)
+	for name, propagation := range map[string]string{"default": "", "private": "rprivate", "slave": "rslave", "shared": "rshared"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t, "mkdir /inside && mount -t tmpfs none /inside && echo done")
+			b.spec.Linux.RootfsPropagation = propagation
+			b.spec.Process.Capabilities.Bounding = append(b.spec.Process.Capabilities.Bounding, "CAP_SYS_ADMIN")
+			b.spec.Process.Capabilities.Effective = append(b.spec.Process.Capabilities.Effective, "CAP_SYS_ADMIN")
+			b.spec.Process.Capabilities.Permitted = append(b.spec.Process.Capabilities.Permitted, "CAP_SYS_ADMIN")
+			b.spec.Linux.Seccomp = nil
+			if out, code := b.run(); code != 0 || out != "done" {
+				t.Errorf("exit code %d, output %q", code, out)
+			}
+			if now := mountpoints(t); now != before {
+				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, now)
+			}
+		})
+	}
+}
+
+// mountpoints lists where something is mounted.
+func mountpoints(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var points []string
+	for line := range strings.Lines(string(data)) {
+		points = append(points, strings.Fields(line)[1])
+	}
+	return strings.Join(points, "\n")
+}
