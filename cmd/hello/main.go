@@ -8,8 +8,8 @@
 // The server answers every path with its version (VERSION), a greeting
 // (HELLO_TEXT), its host name and addresses; /healthz with "ok"; and
 // /slow?for=1s late, to see what happens to requests under way. On SIGTERM it
-// goes on answering for HELLO_DRAIN (default 3s, as a Service needs a moment to
-// hear that a pod goes), then finishes what is under way and exits with 0.
+// goes on until no connection came for HELLO_DRAIN (default 10ms), then
+// finishes what is under way and exits with 0.
 package main
 
 import (

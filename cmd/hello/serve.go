@@ -13,7 +13,8 @@ import (
 
 const (
 	defaultAddr  = ":8080"
-	defaultDrain = 3 * time.Second
+	defaultDrain = 10 * time.Millisecond
+	maxDrain     = 3 * time.Second
 	maxSlow      = time.Minute
 	shutdownTime = 20 * time.Second
 )
@@ -30,7 +31,15 @@ func serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: handler(), ReadHeaderTimeout: 10 * time.Second}
+	arrived := make(chan struct{}, 1)
+	srv := &http.Server{Handler: handler(), ReadHeaderTimeout: 10 * time.Second, ConnState: func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			select {
+			case arrived <- struct{}{}:
+			default:
+			}
+		}
+	}}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	fmt.Printf("hello %s: listening on %s\n", version(), l.Addr())
@@ -39,15 +48,29 @@ func serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Connections may come until every node's proxy has heard of the end.
 	fmt.Println("hello: stopping")
-	time.Sleep(drain)
+	untilQuiet(arrived, drain)
 	end, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := srv.Shutdown(end); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	}
 	return nil
+}
+
+// untilQuiet returns when no connection has arrived for a while: some may wait
+// in the socket's queue, or come until every node's proxy has heard of the end.
+func untilQuiet(arrived <-chan struct{}, quiet time.Duration) {
+	limit := time.After(maxDrain)
+	for {
+		select {
+		case <-arrived:
+		case <-time.After(quiet):
+			return
+		case <-limit:
+			return
+		}
+	}
 }
 
 func handler() http.Handler {

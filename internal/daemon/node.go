@@ -128,6 +128,7 @@ func (d *daemon) makeKubelet() error {
 		ClusterDNS:   d.cfg.ClusterDNS, ClusterDomain: d.cfg.ClusterDomain,
 		APIServer: netip.AddrPortFrom(api, 443),
 		TLS:       d.nodeTLS(),
+		Drain:     o.proxy.Drain,
 		Needs:     []string{"informers", "pods", "images", "proxy", "dns"},
 		Log:       d.log,
 	})

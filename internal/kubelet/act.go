@@ -231,7 +231,7 @@ func (w *worker) actKill(a action) {
 	c := findContainer(w.pod, a.Container)
 	w.killGrace[a.Container] = a.Grace
 	w.stopContainerProbes(a.Container, w.termination != nil)
-	pod, running := w.pod, w.view.byID(a.ID).running()
+	pod, running, ending := w.pod, w.view.byID(a.ID).running(), w.termination != nil
 	var ip string
 	if box := w.view.sandbox(); box != nil && len(box.IPs) > 0 {
 		ip = box.IPs[0]
@@ -239,6 +239,9 @@ func (w *worker) actKill(a action) {
 	w.operation(a.Container, func(ctx context.Context) func() {
 		if running {
 			w.k.events.container(pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
+		}
+		if ending && running {
+			w.k.drain(ctx, ip)
 		}
 		err := w.k.killContainer(ctx, kill{pod: pod, container: c, id: a.ID, ip: ip, grace: a.Grace, running: running})
 		if err != nil {

@@ -67,6 +67,11 @@ type Deps struct {
 	// ClientCAs, the authority of clients. Nil: no node API is served.
 	TLS *tls.Config
 
+	// Drain takes a pod's address out of the node's Services and returns when
+	// the kernel knows: called before the processes of a pod that ends hear of
+	// it, so that no new connection meets a closed port. Optional.
+	Drain func(ctx context.Context, pod netip.Addr) error
+
 	// Needs names components that must be ready first.
 	Needs []string
 	// Log is optional.

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,6 +30,22 @@ func (k *Kubelet) killContainer(ctx context.Context, t kill) error {
 		grace = max(grace-int64(time.Since(began)/time.Second), least)
 	}
 	return k.stopContainer(ctx, t.id, grace)
+}
+
+// drainTime bounds the wait for the proxy: a pod must end also without it.
+const drainTime = time.Second
+
+// drain lets the node's proxy forget the pod before its processes end.
+func (k *Kubelet) drain(ctx context.Context, ip string) {
+	addr, err := netip.ParseAddr(ip)
+	if k.deps.Drain == nil || err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	if err := k.deps.Drain(ctx, addr); err != nil {
+		k.log.Warn("taking an ending pod out of its services", "address", ip, "err", err)
+	}
 }
 
 // preStop runs the hook. It is over with the grace period, or when the container
