@@ -195,7 +195,7 @@ func (s *storages) cached(cfg *storagebackend.ConfigForResource, resourcePrefix 
 	}
 	delegator := cacher.NewCacheDelegator(c, raw)
 	s.caches = append(s.caches, delegator)
-	return delegator, sync.OnceFunc(func() {
+	return patientStorage{delegator}, sync.OnceFunc(func() {
 		delegator.Stop()
 		c.Stop()
 		destroy()
