@@ -61,13 +61,19 @@ func overlaySelf(self *os.File, spare string) (*os.File, error) {
 	return f, nil
 }
 
-// Seal copies r into a memfd that can be executed and never be changed.
-func Seal(name string, r io.Reader) (*os.File, error) {
-	// MFD_EXEC is for machines whose vm.memfd_noexec defaults to no execution (Linux 6.3).
+// executableMemfd makes an empty memfd that may be executed and sealed. MFD_EXEC (Linux 6.3) is for machines whose
+// vm.memfd_noexec forbids execution unless it is asked for; kernels before that do not know the flag.
+func executableMemfd(name string) (int, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if err == unix.EINVAL {
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
+	return fd, err
+}
+
+// Seal copies r into a memfd that can be executed and never be changed.
+func Seal(name string, r io.Reader) (*os.File, error) {
+	fd, err := executableMemfd(name)
 	if err != nil {
 		return nil, fmt.Errorf("making a sealed copy of %s: memfd_create: %w", name, err)
 	}

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 			InitMain(os.Args[2:])
 		case "pause":
 			os.Exit(PauseMain(nil))
+		case "pause-in-go":
+			os.Exit(pauseInGo())
 		}
 	}
 	os.Exit(m.Run())

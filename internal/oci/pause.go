@@ -2,6 +2,7 @@ package oci
 
 import (
 	"os"
+	"os/signal"
 	"runtime"
 	"unsafe"
 
@@ -25,7 +26,7 @@ func PauseMain([]string) int {
 // becomeSmall only returns when it did not work. Execution goes by descriptor (execveat, Linux 3.19), because a pod's
 // root need not have a procfs.
 func becomeSmall() {
-	fd, err := unix.MemfdCreate("pause", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	fd, err := executableMemfd("pause")
 	if err != nil {
 		return
 	}
@@ -44,35 +45,14 @@ func becomeSmall() {
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
 }
 
-// pauseInGo is the same program. TERM and INT are taken by sigtimedwait in the main thread, which the kernel prefers
-// while it waits there (kernel/signal.c, complete_signal), so Go's own handlers never see them.
+// pauseInGo is the same program.
 func pauseInGo() int {
-	ignore := sigaction{handler: 1} // SIG_IGN
-	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0)
-	if e != 0 {
-		return 1
-	}
-	var set unix.Sigset_t
-	set.Val[0] = pauseSignals
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
-		return 1
-	}
-	for {
-		sig, _, e := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, 0, 8, 0, 0)
-		switch {
-		case e == 0 && sig > 0:
-			os.Exit(0)
-		case e != unix.EINTR && e != unix.EAGAIN:
-			return 1
-		}
-	}
+	signal.Ignore(unix.SIGCHLD)
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, unix.SIGTERM, unix.SIGINT)
+	<-end
+	return 0
 }
 
 // pauseSignals are the signals that end it.
 const pauseSignals = 1<<(unix.SIGTERM-1) | 1<<(unix.SIGINT-1)
-
-// sigaction is the kernel's struct on 64-bit machines.
-type sigaction struct {
-	handler, flags, restorer uintptr
-	mask                     uint64
-}

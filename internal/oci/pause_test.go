@@ -12,8 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPause runs pause as pid 1 of a pid namespace, gives it an orphan, and ends it.
+// TestPause runs pause, the small program and the one in its place, as pid 1 of a pid namespace, gives it an orphan,
+// and ends it.
 func TestPause(t *testing.T) {
+	for _, role := range []string{"pause", "pause-in-go"} {
+		t.Run(role, func(t *testing.T) { testPause(t, role) })
+	}
+}
+
+func testPause(t *testing.T, role string) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -22,7 +29,7 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT} {
-		cmd := exec.Command(self, "pause")
+		cmd := exec.Command(self, role)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -32,6 +39,9 @@ func TestPause(t *testing.T) {
 			b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 			return strings.Contains(string(b), "SigIgn:\t0000000000010000") // SIGCHLD
 		})
+		if comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm"); role == "pause" && string(comm) != "pause\n" {
+			t.Errorf("the process is %q, not the small program: %v", comm, err)
+		}
 		orphan(t, pid)
 		waitFor(t, "the orphan to be reaped", func() bool {
 			b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/children")
