@@ -52,11 +52,27 @@ func classFolder(pod *v1.Pod) string {
 }
 
 func (c *cgroups) manager(at string) (*cgroup.Manager, error) {
-	c.once.Do(func() { c.layout, c.err = cgroup.Detect() })
-	if c.err != nil {
-		return nil, fmt.Errorf("reading the cgroup layout: %w", c.err)
+	layout, err := c.detect()
+	if err != nil {
+		return nil, fmt.Errorf("reading the cgroup layout: %w", err)
 	}
-	return cgroup.NewIn(c.layout, at)
+	return cgroup.NewIn(layout, at)
+}
+
+func (c *cgroups) detect() (cgroup.Layout, error) {
+	c.once.Do(func() { c.layout, c.err = cgroup.Detect() })
+	return c.layout, c.err
+}
+
+// unified is what a container's cgroup gets on version 2 only: a container over
+// its memory limit dies as a whole, not one process of it (upstream's
+// singleProcessOOMKill=false, its default there since 1.28). Without that, a
+// container whose worker was killed goes on as if nothing had happened.
+func (c *cgroups) unified() map[string]string {
+	if layout, err := c.detect(); err != nil || !layout.V2 {
+		return nil
+	}
+	return map[string]string{"memory.oom.group": "1"}
 }
 
 // start makes the folders of the classes.

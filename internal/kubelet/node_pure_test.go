@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 func TestExpand(t *testing.T) {
@@ -117,6 +119,17 @@ func TestResources(t *testing.T) {
 	}
 	if path := (&cgroups{root: "/skiff"}).parent(pod); path != "/skiff/burstable/podu" {
 		t.Errorf("cgroup %s", path)
+	}
+}
+
+// Only version 2 can end a container as a whole.
+func TestGroupOOM(t *testing.T) {
+	for _, v2 := range []bool{false, true} {
+		c := &cgroups{}
+		c.once.Do(func() { c.layout = cgroup.Layout{V2: v2} })
+		if got := c.unified()["memory.oom.group"] == "1"; got != v2 {
+			t.Errorf("with version 2 %t: %v", v2, c.unified())
+		}
 	}
 }
 

@@ -56,8 +56,9 @@ func (k *Kubelet) linuxContainer(ctx context.Context, pod *v1.Pod, c *v1.Contain
 		security.MaskedPaths = maskedPaths()
 		security.ReadonlyPaths = readonlyPaths()
 	}
-	memory := k.capacity.memory()
-	return &runtimeapi.LinuxContainerConfig{Resources: containerResources(pod, c, memory), SecurityContext: security}, nil
+	resources := containerResources(pod, c, k.capacity.memory())
+	resources.Unified = k.cgroups.unified()
+	return &runtimeapi.LinuxContainerConfig{Resources: resources, SecurityContext: security}, nil
 }
 
 // runAs is the user that the process gets: the pod's word, or the image's.
