@@ -21,6 +21,14 @@ const (
 	exitAnother = 3
 )
 
+// outliveTerminals keeps the signals of a terminal that goes away from ending
+// the supervisor. They are caught, not ignored: an ignored signal stays ignored
+// across execve (signal(7)), in every container as well, where ^C would then
+// interrupt nothing.
+func outliveTerminals() {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+}
+
 // Main is the supervisor role of the skiff-oci program; args follow the word
 // "supervisor". It returns the exit code.
 //
@@ -32,7 +40,7 @@ func Main(args []string) int {
 	// A supervisor with a hundred containers holds little live memory and makes
 	// little garbage: collecting early keeps it small and costs nothing.
 	debug.SetGCPercent(25)
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
+	outliveTerminals()
 	flags := flag.NewFlagSet("supervisor", flag.ContinueOnError)
 	socket := flags.String("socket", "", "address to listen on")
 	dir := flags.String("dir", "", "directory of the records")

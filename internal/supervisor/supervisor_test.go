@@ -294,6 +294,24 @@ func TestExecOnATerminal(t *testing.T) {
 	}
 }
 
+// A signal that the supervisor ignored would be ignored in its containers.
+func TestContainersIgnoreNoSignal(t *testing.T) {
+	n := newNode(t)
+	const none = "SigIgn:\t0000000000000000\n"
+	n.run("a", nil, "sleep", "1000")
+	if out, _ := n.execOutput("a", "cat", "/proc/self/status"); !strings.Contains(out, none) {
+		t.Errorf("exec: %q", out)
+	}
+	if err := n.client.Delete(n.ctx(), "a", true); err != nil {
+		t.Error(err)
+	}
+	n.run("b", nil, "cat", "/proc/self/status")
+	n.wait("b")
+	if out := n.logged("b"); !strings.Contains(out, none) {
+		t.Errorf("container: %q", out)
+	}
+}
+
 func TestExecIsKilledWithItsConnection(t *testing.T) {
 	n := newNode(t)
 	n.run("a", nil, "sleep", "1000")
