@@ -54,7 +54,7 @@ func (d *daemon) makeNode() error {
 		NodeIP: d.cfg.NodeIP, StateDir: d.cfg.NetworkDir(), Log: d.log,
 	})
 	if err != nil {
-		return err
+		return explainNetwork(err)
 	}
 	o.containers, err = container.New(container.Deps{
 		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
@@ -137,7 +137,7 @@ func (d *daemon) makeKubelet() error {
 
 func (d *daemon) runNetwork(ctx context.Context, ready func()) error {
 	if err := d.organs.network.Start(ctx); err != nil {
-		return err
+		return explainNetwork(err)
 	}
 	if err := d.organs.dns.Listen(); err != nil {
 		return err

@@ -94,6 +94,9 @@ func purgeNetwork(_ context.Context, cfg *config.Config) error {
 		Name: cfg.Name, Bridge: cfg.BridgeName(), LinkPrefix: cfg.LinkPrefix(), Table: cfg.TableName(),
 		PodCIDR: cfg.ClusterCIDR, ClusterCIDR: cfg.ClusterCIDR, ServiceCIDR: cfg.ServiceCIDR, StateDir: cfg.NetworkDir(),
 	})
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil // without nftables no network of a skiff ever began
+	}
 	if err != nil {
 		return err
 	}
