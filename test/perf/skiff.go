@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const binary = "bin/skiff"
+const program = "bin/skiff"
 
 // skiff is a running cluster of this measurement.
 type skiff struct {
@@ -51,7 +51,7 @@ func start(ctx context.Context) (*skiff, error) {
 
 // verb runs a verb of skiff and returns its stdout.
 func (s *skiff) verb(ctx context.Context, verb string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, binary, append(append([]string{verb}, s.place...), args...)...)
+	cmd := exec.CommandContext(ctx, program, append(append([]string{verb}, s.place...), args...)...)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
