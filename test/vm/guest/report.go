@@ -80,6 +80,10 @@ func (r *report) run(s plan.Step) {
 
 // execute returns the exit code, or 128 and the signal's number as a shell does.
 func (r *report) execute(s plan.Step) int {
+	if err := loadModules(s.Modules); err != nil {
+		fmt.Fprintln(r, err)
+		return 127
+	}
 	cmd := command(s)
 	cmd.Stdout, cmd.Stderr = r, r
 	if err := cmd.Start(); err != nil {

@@ -6,7 +6,7 @@ package plan
 
 import "time"
 
-// Paths inside the initramfs.
+// Paths inside the initramfs, and on the disk afterwards.
 const (
 	File    = "/plan.json"
 	Modules = "/modules"
@@ -14,7 +14,8 @@ const (
 
 // Plan is the life of one virtual machine.
 type Plan struct {
-	// Modules are loaded in this order; each names a file below Modules.
+	// Modules are loaded before the disk is mounted, in this order; each names
+	// a file below Modules.
 	Modules []string
 	// Steps are run one after another, whatever became of those before.
 	Steps []Step
@@ -26,6 +27,8 @@ type Step struct {
 	Dir  string
 	Args []string
 	Env  []string
+	// Modules are loaded before the command runs, in this order.
+	Modules []string
 	// Limit ends a step that takes longer.
 	Limit time.Duration
 	// Test says that the command is a Go test binary, whose output is told
