@@ -14,6 +14,7 @@ import (
 	api "k8s.io/client-go/tools/clientcmd/api"
 
 	"skiff.dev/skiff/internal/config"
+	"skiff.dev/skiff/internal/daemon"
 )
 
 func kubeconfigVerb(c *command) *cobra.Command {
@@ -74,6 +75,10 @@ func (c *command) mergeKubeconfig(cfg config.Config, data []byte) error {
 	theirs.AuthInfos[name] = ours.AuthInfos[context.AuthInfo]
 	theirs.Contexts[name] = &api.Context{Cluster: name, AuthInfo: name}
 	theirs.CurrentContext = name
+	// Noted first: a purge must know of every file that may hold the context.
+	if err := daemon.NoteMerged(cfg, path); err != nil {
+		return err
+	}
 	if err := clientcmd.WriteToFile(*theirs, path); err != nil {
 		return fmt.Errorf("writing your kubeconfig: %w", err)
 	}

@@ -30,6 +30,7 @@ func purgeSteps() []purgeStep {
 		{"processes and cgroups", purgeCgroups},
 		{"mounts", purgeMounts},
 		{"network", purgeNetwork},
+		{"contexts merged into kubeconfigs", purgeMerged},
 		{"kubeconfig", purgeKubeconfig},
 		{"container logs", purgeLogs},
 		{"run directory", func(_ context.Context, c *config.Config) error { return os.RemoveAll(c.RunDir) }},
