@@ -83,8 +83,22 @@ func (s *initState) finishRoot() error {
 			return fmt.Errorf("setting the propagation of the root: %w", err)
 		}
 	}
+	if s.newMounts {
+		s.makeCwd()
+	}
 	if s.readonlyFS && s.newMounts {
 		return mount.SetAttr(s.root, mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false)
 	}
 	return nil
+}
+
+// makeCwd makes the process's directory if the image has none such, as runc does. What cannot be made here is for
+// enterCwd to report.
+func (s *initState) makeCwd() {
+	if s.process.cwd == "" {
+		return
+	}
+	if fd, err := (mount.Root{FD: s.root}).MkdirAll(s.process.cwd, 0o755); err == nil {
+		unix.Close(fd)
+	}
 }

@@ -220,6 +220,7 @@ func TestOutput(t *testing.T) {
 		}},
 		{"read-only root", "mkdir /x 2>/dev/null || echo refused", "refused", func(b *box) { b.spec.Root.Readonly = true }},
 		{"working directory", "pwd", "/bin", func(b *box) { b.spec.Process.Cwd = "/bin" }},
+		{"working directory that is not there", "pwd; ls -ld /made | cut -c1-10", "/made/here\ndrwxr-xr-x", func(b *box) { b.spec.Process.Cwd = "/made/here" }},
 		{"rlimit", "ulimit -n", "77", func(b *box) {
 			b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}}
 		}},

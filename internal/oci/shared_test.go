@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/kerneltest"
@@ -33,6 +34,40 @@ func TestSharedHost(t *testing.T) {
 			}
 			if now := mountpoints(t); now != before {
 				t.Errorf("the host's mounts were\n%s\nand are\n%s", before, now)
+			}
+		})
+	}
+}
+
+// TestSharedVolume binds a shared mount of the host: with rshared, what the container mounts in it comes out, and only
+// then.
+func TestSharedVolume(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, propagation := range []string{"rprivate", "rslave", "rshared"} {
+		t.Run(propagation, func(t *testing.T) {
+			b := newBox(t, "mkdir /data/"+propagation+" && mount -t tmpfs none /data/"+propagation+" && echo done")
+			b.spec.Linux.RootfsPropagation = propagation
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"rbind", propagation}})
+			b.spec.Process.Capabilities.Bounding = append(b.spec.Process.Capabilities.Bounding, "CAP_SYS_ADMIN")
+			b.spec.Process.Capabilities.Effective = append(b.spec.Process.Capabilities.Effective, "CAP_SYS_ADMIN")
+			b.spec.Process.Capabilities.Permitted = append(b.spec.Process.Capabilities.Permitted, "CAP_SYS_ADMIN")
+			b.spec.Linux.Seccomp = nil
+			if out, code := b.run(); code != 0 || out != "done" {
+				t.Fatalf("exit code %d, output %q", code, out)
+			}
+			came := strings.Contains(mountpoints(t), dir+"/"+propagation)
+			if came != (propagation == "rshared") {
+				t.Errorf("the host sees the container's mount: %t", came)
 			}
 		})
 	}

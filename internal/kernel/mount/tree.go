@@ -157,12 +157,21 @@ func ID(fd int) uint64 {
 // Pivot makes the mount of fd the root of the calling process and drops the old root. The caller's mount namespace
 // must be its own.
 func Pivot(fd int) error {
+	old, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/", Err: err}
+	}
+	defer unix.Close(old)
 	if err := unix.Fchdir(fd); err != nil {
 		return os.NewSyscallError("fchdir", err)
 	}
-	// pivot_root(".", ".") stacks the old root on the new one; the old one is then what "." lies under (pivot_root(2)).
+	// pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)), but "." is still the new one: by a
+	// mere "." the container's own mounts would be made slaves, and a shared one would no longer reach the host.
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return os.NewSyscallError("pivot_root", err)
+	}
+	if err := unix.Fchdir(old); err != nil {
+		return os.NewSyscallError("fchdir", err)
 	}
 	// Nothing that is unmounted here may travel back to the host.
 	if err := unix.Mount("", ".", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
