@@ -2,6 +2,8 @@ package kubelet
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -50,7 +52,46 @@ func fits(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
 			return &refusal{"TaintToleration", fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)}
 		}
 	}
+	if r := fitsSysctls(pod); r != nil {
+		return r
+	}
 	return fitsPorts(pod, others)
+}
+
+// safeSysctls belong to the pod's own namespaces and can neither harm another
+// pod nor the node, as upstream lists them for kernels of today.
+func safeSysctls() []string {
+	return []string{
+		"kernel.shm_rmid_forced",
+		"net.ipv4.ip_local_port_range",
+		"net.ipv4.ip_local_reserved_ports",
+		"net.ipv4.ip_unprivileged_port_start",
+		"net.ipv4.ping_group_range",
+		"net.ipv4.tcp_fin_timeout",
+		"net.ipv4.tcp_keepalive_intvl",
+		"net.ipv4.tcp_keepalive_probes",
+		"net.ipv4.tcp_keepalive_time",
+		"net.ipv4.tcp_rmem",
+		"net.ipv4.tcp_syncookies",
+		"net.ipv4.tcp_wmem",
+	}
+}
+
+// fitsSysctls refuses what is not known to be safe. A name may be written with
+// slashes, as sysctl(8) allows.
+func fitsSysctls(pod *v1.Pod) *refusal {
+	if pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	for _, s := range pod.Spec.SecurityContext.Sysctls {
+		name := strings.ReplaceAll(s.Name, "/", ".")
+		net := strings.HasPrefix(name, "net.") && pod.Spec.HostNetwork
+		ipc := strings.HasPrefix(name, "kernel.") && pod.Spec.HostIPC
+		if net || ipc || !slices.Contains(safeSysctls(), name) {
+			return &refusal{"SysctlForbidden", fmt.Sprintf("forbidden sysctl: %q not allowlisted", s.Name)}
+		}
+	}
+	return nil
 }
 
 func tolerates(pod *v1.Pod, taint *v1.Taint) bool {

@@ -150,16 +150,24 @@ func TestFits(t *testing.T) {
 	port := func(p *v1.Pod) {
 		p.Spec.Containers[0].Ports = []v1.ContainerPort{{HostPort: 80, Protocol: v1.ProtocolTCP}}
 	}
+	sysctl := func(name string) func(*v1.Pod) {
+		return func(p *v1.Pod) {
+			p.Spec.SecurityContext = &v1.PodSecurityContext{Sysctls: []v1.Sysctl{{Name: name, Value: "1"}}}
+		}
+	}
 	for name, c := range map[string]struct {
 		pod    *v1.Pod
 		others []*v1.Pod
 		want   string
 	}{
-		"fits":         {pod: with(cpu("1500m"))},
-		"too much cpu": {pod: with(cpu("1500m")), others: []*v1.Pod{with(cpu("1"))}, want: "OutOfcpu Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
-		"too many":     {pod: with(cpu("1m")), others: []*v1.Pod{with(cpu("1m")), with(cpu("1m")), with(cpu("1m"))}, want: "OutOfpods Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"},
-		"selector":     {pod: with(func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "tape"} }), want: "NodeAffinity Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
-		"port taken":   {pod: with(port), others: []*v1.Pod{with(port)}, want: "NodePorts Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
+		"safe sysctl":   {pod: with(sysctl("net.ipv4.tcp_syncookies"))},
+		"safe, slashes": {pod: with(sysctl("net/ipv4/tcp_syncookies"))},
+		"unsafe sysctl": {pod: with(sysctl("kernel.msgmax")), want: `SysctlForbidden forbidden sysctl: "kernel.msgmax" not allowlisted`},
+		"fits":          {pod: with(cpu("1500m"))},
+		"too much cpu":  {pod: with(cpu("1500m")), others: []*v1.Pod{with(cpu("1"))}, want: "OutOfcpu Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
+		"too many":      {pod: with(cpu("1m")), others: []*v1.Pod{with(cpu("1m")), with(cpu("1m")), with(cpu("1m"))}, want: "OutOfpods Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"},
+		"selector":      {pod: with(func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "tape"} }), want: "NodeAffinity Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
+		"port taken":    {pod: with(port), others: []*v1.Pod{with(port)}, want: "NodePorts Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""

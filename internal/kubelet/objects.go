@@ -148,19 +148,29 @@ func version(object runtime.Object) string {
 	return ""
 }
 
-func (o *objects) get(ctx context.Context, key objectKey) (runtime.Object, error) {
+func (o *objects) get(ctx context.Context, key objectKey) (object runtime.Object, err error) {
 	if key.secret {
-		s, err := o.client.CoreV1().Secrets(key.namespace).Get(ctx, key.name, metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
+		object, err = o.client.CoreV1().Secrets(key.namespace).Get(ctx, key.name, metav1.GetOptions{})
+	} else {
+		object, err = o.client.CoreV1().ConfigMaps(key.namespace).Get(ctx, key.name, metav1.GetOptions{})
 	}
-	c, err := o.client.CoreV1().ConfigMaps(key.namespace).Get(ctx, key.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		err = key.missing()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return object, nil
+}
+
+// missing says that there is no such object, in the words of upstream's node
+// agent, which names the kind in the singular.
+func (k objectKey) missing() error {
+	resource := "configmap"
+	if k.secret {
+		resource = "secret"
+	}
+	return apierrors.NewNotFound(v1.Resource(resource), k.name)
 }
 
 // watch follows one object from what was read, or from now if it does not
@@ -196,17 +206,10 @@ func (o *objects) watch(ctx context.Context, key objectKey, w *watched, from run
 			case watch.Added, watch.Modified:
 				o.set(w, e.Object, nil, false)
 			case watch.Deleted:
-				o.set(w, nil, apierrors.NewNotFound(v1.Resource(key.resource()), key.name), false)
+				o.set(w, nil, key.missing(), false)
 			}
 		}
 	}
-}
-
-func (k objectKey) resource() string {
-	if k.secret {
-		return "secrets"
-	}
-	return "configmaps"
 }
 
 // read gives an object, from its watch or, if no pod refers to it by name, from

@@ -175,7 +175,7 @@ func tryMissingConfig(t *testing.T, c *testCluster) {
 		w := mainStatus(p).State.Waiting
 		return w != nil && w.Reason == reasonConfigError
 	})
-	if got := mainStatus(p).State.Waiting.Message; got != `configmaps "later" not found` {
+	if got := mainStatus(p).State.Waiting.Message; got != `configmap "later" not found` {
 		t.Errorf("message %q", got)
 	}
 	began := time.Now()

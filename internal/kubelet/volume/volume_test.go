@@ -26,14 +26,14 @@ func (f fixed) ConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, erro
 	if c := f.maps[name]; c != nil {
 		return c, nil
 	}
-	return nil, apierrors.NewNotFound(v1.Resource("configmaps"), name)
+	return nil, apierrors.NewNotFound(v1.Resource("configmap"), name)
 }
 
 func (f fixed) Secret(_ context.Context, _, name string) (*v1.Secret, error) {
 	if s := f.secrets[name]; s != nil {
 		return s, nil
 	}
-	return nil, apierrors.NewNotFound(v1.Resource("secrets"), name)
+	return nil, apierrors.NewNotFound(v1.Resource("secret"), name)
 }
 
 func (f fixed) Token(_ context.Context, pod *v1.Pod, audience string, _ int64) (string, time.Time, error) {
@@ -89,7 +89,7 @@ func content(t *testing.T, path ...string) string {
 
 func TestConfigMapFollowsItsSource(t *testing.T) {
 	m, f, pod, path := setup(t, v1.Volume{VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}}}})
-	if _, err := m.Setup(t.Context(), pod); err == nil || err.Error() != `MountVolume.SetUp failed for volume "vol" : configmaps "cm" not found` {
+	if _, err := m.Setup(t.Context(), pod); err == nil || err.Error() != `MountVolume.SetUp failed for volume "vol" : configmap "cm" not found` {
 		t.Fatalf("without the object: %v", err)
 	}
 	f.maps["cm"] = &v1.ConfigMap{Data: map[string]string{"a": "1", "b": "2"}, BinaryData: map[string][]byte{"bin": {0, 255}}}
