@@ -35,7 +35,7 @@ func merged(cfg *config.Config) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading which kubeconfigs hold our context: %w", err)
 	}
-	return strings.Fields(string(data)), nil
+	return strings.Split(strings.TrimSpace(string(data)), "\n"), nil
 }
 
 // purgeMerged takes our context out of the kubeconfigs that it was merged into.
