@@ -55,6 +55,11 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 
 // becomeReady waits until /readyz answers ok, and makes the system's objects.
 func (s *Server) becomeReady(ctx context.Context) error {
+	// An informer that asks a watch cache which is not filled yet is sent away
+	// for a second.
+	if err := s.waitFor(ctx, "/readyz/watch-caches"); err != nil {
+		return err
+	}
 	// Admission needs to know the namespaces; it would look again only after
 	// 100 ms.
 	namespaces := s.informers.Core().V1().Namespaces().Informer()
@@ -67,16 +72,16 @@ func (s *Server) becomeReady(ctx context.Context) error {
 	if err := s.ensureSystem(ctx); err != nil {
 		return err
 	}
-	return s.waitReadyz(ctx)
+	return s.waitFor(ctx, "/readyz")
 }
 
-// waitReadyz asks for /readyz in short intervals: its checks belong to the
-// library and announce nothing.
-func (s *Server) waitReadyz(ctx context.Context) error {
+// waitFor asks for a check in short intervals: the checks belong to the library
+// and announce nothing.
+func (s *Server) waitFor(ctx context.Context, check string) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := s.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		err := s.client.Discovery().RESTClient().Get().AbsPath(check).Do(ctx).Error()
 		if err == nil {
 			return nil
 		}
