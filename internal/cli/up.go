@@ -96,6 +96,7 @@ func (c *command) foreground(cmd *cobra.Command, cfg config.Config, given map[st
 		}
 		return exitError(exitFailure)
 	}
+	fmt.Fprintln(c.Err, "skiff has ended; pods that ran go on, unless `skiff down` stopped them")
 	return nil
 }
 

@@ -16,7 +16,9 @@ import (
 
 	"skiff.dev/skiff/internal/apiserver"
 	"skiff.dev/skiff/internal/config"
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/lifecycle"
+	"skiff.dev/skiff/internal/supervisor"
 	"skiff.dev/skiff/internal/telemetry"
 )
 
@@ -87,6 +89,11 @@ func Run(ctx context.Context, opts Options) error {
 	if err := remember(&d.cfg); err != nil {
 		return err
 	}
+	if moved, err := cgroup.Evacuate(); err != nil {
+		return fmt.Errorf("making room for pods below the root cgroup of this container: %w", err)
+	} else if moved > 0 {
+		log.Info("moved the processes of the root cgroup into a leaf, so that it can hold pods", "processes", moved)
+	}
 	ctx, d.end = context.WithCancel(ctx)
 	defer d.end()
 	if err := d.build(ctx); err != nil {
@@ -100,7 +107,27 @@ func Run(ctx context.Context, opts Options) error {
 		d.isReady.Store(true)
 		d.report(Progress{Ready: true, At: time.Since(d.began), Node: d.cfg.NodeName, Kubeconfig: d.cfg.Kubeconfig})
 	})
-	return errors.Join(err, d.organs.close())
+	err = errors.Join(err, d.organs.close())
+	if err != nil && !d.isReady.Load() {
+		err = errors.Join(err, d.takeBack(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// takeBack removes what a start that did not succeed left on the host, unless
+// containers of an earlier daemon use it.
+func (d *daemon) takeBack(ctx context.Context) error {
+	client := supervisor.NewClient(supervisor.Options{Socket: d.cfg.SupervisorSocket()})
+	info, err := client.Info(ctx)
+	if err == nil && info.Containers > 0 {
+		return nil
+	}
+	if err == nil {
+		if err := client.Shutdown(ctx, false); err != nil {
+			return fmt.Errorf("ending the supervisor: %w", err)
+		}
+	}
+	return take(ctx, &d.cfg, hostSteps(), func(string) {})
 }
 
 // build makes the organs and lists their components.

@@ -23,24 +23,35 @@ type purgeStep struct {
 	do   func(ctx context.Context, cfg *config.Config) error
 }
 
-// purgeSteps lists what a skiff leaves on a machine, in the order in which it
-// can be removed: users of a thing before the thing.
-func purgeSteps() []purgeStep {
+// hostSteps lists what a skiff that is down leaves in the kernel, in the order
+// in which it can be removed: users of a thing before the thing.
+func hostSteps() []purgeStep {
 	return []purgeStep{
 		{"processes and cgroups", purgeCgroups},
 		{"mounts", purgeMounts},
 		{"network", purgeNetwork},
-		{"contexts merged into kubeconfigs", purgeMerged},
-		{"kubeconfig", purgeKubeconfig},
-		{"container logs", purgeLogs},
-		{"run directory", func(_ context.Context, c *config.Config) error { return os.RemoveAll(c.RunDir) }},
-		{"data directory", func(_ context.Context, c *config.Config) error { return os.RemoveAll(c.DataDir) }},
 	}
 }
 
-// Purge removes every trace of a skiff that is down. It goes on after an error,
-// so that a second call has less to do.
+// fileSteps lists what it leaves on disk: the cluster itself.
+func fileSteps() []purgeStep {
+	return []purgeStep{
+		{"contexts merged into kubeconfigs", purgeMerged},
+		{"kubeconfig", purgeKubeconfig},
+		{"container logs", purgeLogs},
+		{"run directory", func(_ context.Context, c *config.Config) error { return removeTree(c.RunDir) }},
+		{"data directory", func(_ context.Context, c *config.Config) error { return removeTree(c.DataDir) }},
+	}
+}
+
+// Purge removes every trace of a skiff that is down.
 func Purge(ctx context.Context, cfg config.Config, say func(string)) error {
+	return undo(ctx, cfg, append(hostSteps(), fileSteps()...), say)
+}
+
+// undo takes the steps while no daemon can start. It goes on after an error,
+// so that a second call has less to do.
+func undo(ctx context.Context, cfg config.Config, steps []purgeStep, say func(string)) error {
 	cfg, err := recall(cfg)
 	if err != nil {
 		return err
@@ -50,9 +61,13 @@ func Purge(ctx context.Context, cfg config.Config, say func(string)) error {
 		return err
 	}
 	defer unlock()
+	return take(ctx, &cfg, steps, say)
+}
+
+func take(ctx context.Context, cfg *config.Config, steps []purgeStep, say func(string)) error {
 	var errs []error
-	for _, step := range purgeSteps() {
-		if err := step.do(ctx, &cfg); err != nil {
+	for _, step := range steps {
+		if err := step.do(ctx, cfg); err != nil {
 			errs = append(errs, fmt.Errorf("removing the %s: %w", step.what, err))
 			continue
 		}
@@ -73,21 +88,38 @@ func purgeCgroups(_ context.Context, cfg *config.Config) error {
 	return errors.Join(group.Kill(unix.SIGKILL), group.Destroy())
 }
 
-// purgeMounts detaches every mount below our directories, the deepest first.
+// purgeMounts detaches every mount that skiff made, the deepest first. Only
+// places where skiff mounts are looked at: a disk that somebody mounted at the
+// data directory, or at a directory in it, stays.
 func purgeMounts(_ context.Context, cfg *config.Config) error {
 	var errs []error
-	for _, dir := range []string{cfg.DataDir, cfg.RunDir} {
+	for _, dir := range []string{cfg.ContainerDir(), filepath.Join(cfg.KubeletDir(), "pods"), filepath.Join(cfg.RunDir, "sandboxes")} {
 		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 		if err != nil {
 			return err
 		}
 		for _, m := range slices.Backward(mounts) {
+			if m.Mountpoint == dir {
+				continue
+			}
 			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
 				errs = append(errs, fmt.Errorf("unmounting %s: %w", m.Mountpoint, err))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeTree removes a directory; one that is a mount point is only emptied.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if errors.Is(err, unix.EBUSY) {
+		left, readErr := os.ReadDir(dir)
+		if readErr == nil && len(left) == 0 {
+			return nil
+		}
+	}
+	return err
 }
 
 func purgeNetwork(_ context.Context, cfg *config.Config) error {

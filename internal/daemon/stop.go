@@ -90,7 +90,11 @@ func Down(ctx context.Context, cfg config.Config, say func(string)) error {
 	case !errors.Is(err, control.ErrNotRunning):
 		return fmt.Errorf("asking the daemon for its state: %w", err)
 	}
-	return stopSupervisor(ctx, cfg, say)
+	if err := stopSupervisor(ctx, cfg, say); err != nil {
+		return err
+	}
+	// What is left in the kernel serves nobody now; the next start makes it anew.
+	return undo(ctx, cfg, hostSteps(), func(string) {})
 }
 
 // stopSupervisor ends the supervisor and whatever containers it still has.

@@ -154,3 +154,29 @@ func TestNonRootCaller(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedStore damages the database: the start says so, with the way out,
+// and takes back what it had made on the host by then.
+func TestDamagedStore(t *testing.T) {
+	before := cluster.Snapshot(t)
+	c := cluster.Start(t)
+	c.Skiff("down")
+	cluster.Snapshot(t).Only(c.Name).Compare(t, before.Only(c.Name))
+	files, err := filepath.Glob(c.Dir + "/data/etcd/member/snap/db")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the database: %v, %v", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte(strings.Repeat("rubbish ", 4096)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.Try("up", "--detach", fmt.Sprintf("--api-port=%d", c.APIPort))
+	if err == nil {
+		t.Fatalf("skiff up over a damaged database:\n%s", out)
+	}
+	for _, want := range []string{"starting the store", c.Dir + "/data/etcd", "backup"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("said %q, want %q in it", out, want)
+		}
+	}
+	cluster.Snapshot(t).Only(c.Name).Compare(t, before.Only(c.Name))
+}
