@@ -177,7 +177,7 @@ func (b *Batch) Commit() error {
 		}
 	}
 	if err := b.c.nl.Flush(); err != nil {
-		return fmt.Errorf("changing nftables table %q: %w", b.c.table.Name, err)
+		return fmt.Errorf("changing nftables table %q: %w", b.c.table.Name, refusal(err))
 	}
 	return nil
 }
