@@ -152,7 +152,11 @@ func (n *Network) mapPorts(rec *record) error {
 	for name, elements := range hostPortElements(rec.IPs[0], rec.PortMappings) {
 		b.AddElements(mapNamed(name), elements)
 	}
-	return b.Commit()
+	if err := b.Commit(); err != nil {
+		return err
+	}
+	n.openLoopback(rec)
+	return nil
 }
 
 // Detach makes the pod unreachable and frees its host ports. Its link, and
@@ -212,6 +216,7 @@ func (n *Network) cutOff(rec *record) error {
 	if err := n.unmapPorts(rec); err != nil {
 		return err
 	}
+	n.closeLoopback(rec.ID)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.pods, rec.ID)

@@ -15,6 +15,7 @@ import (
 
 	"skiff.dev/skiff/internal/kernel/netlink"
 	"skiff.dev/skiff/internal/kernel/nft"
+	"skiff.dev/skiff/internal/relay"
 )
 
 // podInterface is the name of the link inside the pod.
@@ -34,6 +35,7 @@ type Network struct {
 	addrs    *addresses
 	pods     map[string]*record
 	busy     map[string]chan struct{}
+	loopback map[string][]*relay.Relay // host ports on 127.0.0.1 and ::1, by pod
 	bridge   netlink.Link
 	mtu      int
 	warnings []string
@@ -56,7 +58,7 @@ func New(opts Options) (*Network, error) {
 	if len(opts.LinkPrefix) == 0 || len(opts.LinkPrefix) > 5 {
 		return nil, fmt.Errorf("link prefix %q must have 1 to 5 bytes", opts.LinkPrefix)
 	}
-	n := &Network{opts: opts, log: opts.Log, pods: map[string]*record{}, busy: map[string]chan struct{}{}}
+	n := &Network{opts: opts, log: opts.Log, pods: map[string]*record{}, busy: map[string]chan struct{}{}, loopback: map[string][]*relay.Relay{}}
 	var err error
 	if n.addrs, err = newAddresses(opts.PodCIDR); err != nil {
 		return nil, err
@@ -92,6 +94,7 @@ func New(opts Options) (*Network, error) {
 // Close waits for what Detach left to do and closes the sockets.
 func (n *Network) Close() error {
 	n.pending.Wait()
+	n.closeAllLoopback()
 	return errors.Join(n.running.Close(), n.route.Close(), n.table.Close())
 }
 

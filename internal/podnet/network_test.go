@@ -117,6 +117,14 @@ func TestHostPorts(t *testing.T) {
 			t.Errorf("%s from the pod itself: no answer", addr)
 		}
 	}
+	for _, addr := range []string{"127.0.0.1:8080", "[::1]:8080"} {
+		if _, err := kerneltest.Ask(addr); err != nil {
+			t.Errorf("%s from the node: %v", addr, err)
+		}
+	}
+	if _, err := kerneltest.Ask("127.0.0.1:8081"); err == nil {
+		t.Error("a mapping of one host address answers on loopback")
+	}
 	if _, err := kerneltest.Ask("10.42.0.1:8081"); err == nil {
 		t.Error("a mapping of one host address answers on another")
 	}
@@ -129,8 +137,10 @@ func TestHostPorts(t *testing.T) {
 	if err := n.Detach(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kerneltest.Ask("192.0.2.1:8080"); err == nil {
-		t.Error("a host port answers after its pod was detached")
+	for _, addr := range []string{"192.0.2.1:8080", "127.0.0.1:8080"} {
+		if _, err := kerneltest.Ask(addr); err == nil {
+			t.Errorf("host port %s answers after its pod was detached", addr)
+		}
 	}
 	_ = at
 }

@@ -28,6 +28,9 @@ func (n *Network) Start(ctx context.Context) error {
 	if err := n.ensureRules(); err != nil {
 		return err
 	}
+	for _, rec := range n.known() {
+		n.openLoopback(rec)
+	}
 	n.findObstacles()
 	return ctx.Err()
 }
