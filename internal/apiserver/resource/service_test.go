@@ -134,6 +134,12 @@ func TestServiceAddressesReturn(t *testing.T) {
 	if _, err := services.Update(ctx, moved, metav1.UpdateOptions{}); err == nil || !strings.Contains(err.Error(), "spec.clusterIPs[0]: Invalid value: [\"10.43.7.8\"]: may not change once set") {
 		t.Errorf("moving: %v", err)
 	}
+	cleared := b.DeepCopy() // by a client that clears the address itself
+	cleared.Spec.Type, cleared.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
+	cleared.Spec.ClusterIP, cleared.Spec.ClusterIPs = "", nil
+	if cleared, err = services.Update(ctx, cleared, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil || cleared.Spec.IPFamilies != nil {
+		t.Errorf("to ExternalName without an address: %v, %v", cleared.Spec, err)
+	}
 	b.Spec.Type, b.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
 	if b, err = services.Update(ctx, b, metav1.UpdateOptions{}); err != nil || b.Spec.ClusterIP != "" || b.Spec.Ports[0].NodePort != 0 {
 		t.Fatalf("to ExternalName: %+v, %v", b, err)

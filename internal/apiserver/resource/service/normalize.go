@@ -79,8 +79,10 @@ func keepNodePorts(s, old *corev1.Service) {
 // was. It agrees with upstream's dropTypeDependentFields.
 func dropOldType(s, old *corev1.Service) {
 	spec, was := &s.Spec, &old.Spec
-	if hasClusterIP(old) && !hasClusterIP(s) && slices.Equal(spec.ClusterIPs, was.ClusterIPs) {
-		spec.ClusterIP, spec.ClusterIPs = "", nil
+	if hasClusterIP(old) && !hasClusterIP(s) {
+		if spec.ClusterIP == was.ClusterIP && slices.Equal(spec.ClusterIPs, was.ClusterIPs) {
+			spec.ClusterIP, spec.ClusterIPs = "", nil
+		}
 		if slices.Equal(spec.IPFamilies, was.IPFamilies) {
 			spec.IPFamilies = nil
 		}
