@@ -59,7 +59,7 @@ func (m *Manager) configMap(ctx context.Context, pod *v1.Pod, name string, items
 	for key, value := range cm.BinaryData {
 		data[key] = value
 	}
-	return project(data, items, isTrue(optional), mode, files)
+	return project("config", data, items, isTrue(optional), mode, files)
 }
 
 func (m *Manager) secret(ctx context.Context, pod *v1.Pod, name string, items []v1.KeyToPath, optional *bool, mode int32, files map[string]file) error {
@@ -70,12 +70,12 @@ func (m *Manager) secret(ctx context.Context, pod *v1.Pod, name string, items []
 		}
 		return err
 	}
-	return project(s.Data, items, isTrue(optional), mode, files)
+	return project("secret", s.Data, items, isTrue(optional), mode, files)
 }
 
 // project turns keys into files: all of them under their own names, or those
-// that items name.
-func project(data map[string][]byte, items []v1.KeyToPath, optional bool, mode int32, files map[string]file) error {
+// that items name. kind is the source's word in the error.
+func project(kind string, data map[string][]byte, items []v1.KeyToPath, optional bool, mode int32, files map[string]file) error {
 	if len(items) == 0 {
 		for key, value := range data {
 			if err := add(files, key, file{data: value, mode: mode}); err != nil {
@@ -90,7 +90,7 @@ func project(data map[string][]byte, items []v1.KeyToPath, optional bool, mode i
 			if optional {
 				continue
 			}
-			return fmt.Errorf("references non-existent config key: %s", item.Key)
+			return fmt.Errorf("references non-existent %s key: %s", kind, item.Key)
 		}
 		f := file{data: value, mode: mode}
 		if item.Mode != nil {

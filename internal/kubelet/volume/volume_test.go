@@ -135,7 +135,7 @@ func TestItemsAndModes(t *testing.T) {
 		t.Errorf("a secret must be in memory: %v %v", mounted, err)
 	}
 	pod.Spec.Volumes[0].Secret.Items[0].Key = "missing"
-	if _, err := m.Setup(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "references non-existent config key: missing") {
+	if _, err := m.Setup(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "references non-existent secret key: missing") {
 		t.Errorf("missing key: %v", err)
 	}
 }
