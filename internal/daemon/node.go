@@ -66,7 +66,9 @@ func (d *daemon) makeNode() error {
 	if err != nil {
 		return err
 	}
-	d.makeServices()
+	if err := d.makeServices(); err != nil {
+		return err
+	}
 	return d.makeKubelet()
 }
 
@@ -84,11 +86,15 @@ func (d *daemon) podCIDR() netip.Prefix {
 	return netip.PrefixFrom(d.cfg.ClusterCIDR.Addr(), nodeShare)
 }
 
-func (d *daemon) makeServices() {
+func (d *daemon) makeServices() error {
 	o := &d.organs
+	client, err := d.clientOf("system:skiff-dns")
+	if err != nil {
+		return err
+	}
 	gateway := d.podCIDR().Addr().Next()
 	o.dns = dns.New(dns.Deps{
-		Informers: o.informers, Domain: d.cfg.ClusterDomain, Listen: gateway, ClusterIP: d.cfg.ClusterDNS,
+		Informers: o.informers, Client: client, Domain: d.cfg.ClusterDomain, Listen: gateway, ClusterIP: d.cfg.ClusterDNS,
 		ServiceCIDR: d.cfg.ServiceCIDR, ClusterCIDR: d.cfg.ClusterCIDR, Needs: []string{"network", "informers"}, Log: d.log,
 	})
 	o.proxy = proxy.New(proxy.Deps{
@@ -96,6 +102,7 @@ func (d *daemon) makeServices() {
 		Table: d.cfg.TableName(), Bridge: d.cfg.BridgeName(),
 		ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR, Local: d.dnsService, Log: d.log,
 	})
+	return nil
 }
 
 // dnsService leads from the cluster's DNS address to the server of this node.

@@ -23,14 +23,14 @@ type settled struct {
 // settle fills in what depends on this machine: the node's address, ranges that
 // collide with no route, a free port for the node agent.
 func settle(cfg *config.Config, given map[string]bool) error {
+	if given["kubelet-port"] && !portFree(cfg.KubeletPort) {
+		return fmt.Errorf("TCP port %d for the node agent is in use by another process; choose another one with --kubelet-port", cfg.KubeletPort)
+	}
 	if err := settleRanges(cfg, given); err != nil {
 		return err
 	}
 	if !cfg.NodeIP.IsValid() {
 		cfg.NodeIP = nodeAddress(cfg)
-	}
-	if given["kubelet-port"] && !portFree(cfg.KubeletPort) {
-		return fmt.Errorf("TCP port %d for the node agent is in use by another process; choose another one with --kubelet-port", cfg.KubeletPort)
 	}
 	if !portFree(cfg.KubeletPort) {
 		port, err := freePort()

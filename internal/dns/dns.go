@@ -32,6 +32,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 
 	"skiff.dev/skiff/internal/lifecycle"
 )
@@ -39,6 +40,8 @@ import (
 // Deps is what a Server needs.
 type Deps struct {
 	Informers informers.SharedInformerFactory
+	// Client publishes the Service of the cluster's DNS. Optional.
+	Client kubernetes.Interface
 	// Domain is the cluster's domain, for example "cluster.local".
 	Domain string
 	// Listen is the address to serve UDP and TCP on (the bridge's gateway
@@ -189,6 +192,11 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 		}
 	}
 	ready()
+	if s.deps.Client != nil {
+		if err := s.publish(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("the cluster's DNS works and shows no Service", "error", err)
+		}
+	}
 	var err error
 	select {
 	case <-ctx.Done():

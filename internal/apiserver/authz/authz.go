@@ -24,7 +24,6 @@ func parts() []string {
 		user.KubeControllerManager,
 		user.KubeScheduler,
 		user.KubeProxy,
-		"system:skiff", // the informers that all parts share
 		"system:skiff-dns",
 		"system:skiff", // the daemon itself and the informers that all parts share
 	}
