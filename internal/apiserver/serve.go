@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // Limits of a connection, with upstream's values: a frame holds most objects,
@@ -43,16 +41,14 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, cer
 			// The authenticators verify them.
 			ClientAuth: tls.RequestClientCert,
 		},
-	}
-	options := &http2.Server{
-		IdleTimeout:                  idleTimeout,
-		MaxConcurrentStreams:         maxStreams,
-		MaxReadFrameSize:             streamBuffer,
-		MaxUploadBufferPerStream:     streamBuffer,
-		MaxUploadBufferPerConnection: streamBuffer * maxStreams,
-	}
-	if err := http2.ConfigureServer(server, options); err != nil {
-		return fmt.Errorf("preparing HTTP/2: %w", err)
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:      maxStreams,
+			MaxReadFrameSize:          streamBuffer,
+			MaxReceiveBufferPerStream: streamBuffer,
+			// Enough for every stream: requests that wait in a queue must not
+			// keep the body of one that runs from arriving.
+			MaxReceiveBufferPerConnection: streamBuffer * maxStreams,
+		},
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.ServeTLS(listener, "", "") }()
