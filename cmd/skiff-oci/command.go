@@ -72,8 +72,7 @@ func command(args []string) int {
 		return code
 	}
 	a.report(err)
-	var e *exitError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
 	return 1

@@ -39,11 +39,11 @@ func foreground(p *oci.Process, sig chan os.Signal) (int, error) {
 	if p.Console != nil {
 		restore = rawTerminal()
 		resize(p)
-		go io.Copy(p.Console, os.Stdin)
+		go func() { _, _ = io.Copy(p.Console, os.Stdin) }()
 		done = make(chan struct{})
 		go func() {
 			defer close(done)
-			io.Copy(os.Stdout, p.Console) // ends with EIO when the last slave closes
+			_, _ = io.Copy(os.Stdout, p.Console) // ends with EIO when the last slave closes
 		}()
 	}
 	defer restore()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sort"
+	"slices"
 	"testing"
 	"time"
 )
@@ -63,7 +63,7 @@ func BenchmarkLife(b *testing.B) {
 	}
 	for _, n := range names {
 		d := took[n]
-		sort.Slice(d, func(i, j int) bool { return d[i] < d[j] })
+		slices.Sort(d)
 		fmt.Printf("%-10s min %v median %v\n", n, d[0], d[len(d)/2])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -86,8 +87,8 @@ func (cr *creation) planNamespaces() error {
 		}
 		if f == nil {
 			cr.newNamespace(k)
-		} else if err := cr.joinNamespace(k, f); err != nil {
-			return fmt.Errorf("linux.namespaces[%d]: %w", i, err)
+		} else {
+			cr.joinNamespace(k, f)
 		}
 	}
 	return cr.planIDs()
@@ -113,16 +114,16 @@ func (cr *creation) newNamespace(k namespace.Kind) {
 
 // timeOffsets are lines of /proc/PID/timens_offsets (time_namespaces(7)).
 func timeOffsets(m map[string]specs.LinuxTimeOffset) string {
-	var out string
+	var out strings.Builder
 	for _, clock := range []string{"monotonic", "boottime"} {
 		if o, ok := m[clock]; ok {
-			out += fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs)
+			fmt.Fprintf(&out, "%s %d %d\n", clock, o.Secs, o.Nanosecs)
 		}
 	}
-	return out
+	return out.String()
 }
 
-func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) error {
+func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) {
 	switch k.Flag {
 	case unix.CLONE_NEWPID:
 		cr.sp.pidNS = f
@@ -130,13 +131,12 @@ func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) error {
 		cr.sp.timeNS = f
 	case unix.CLONE_NEWUSER:
 		if namespace.Same(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), "/proc/self/ns/user") {
-			return nil
+			return
 		}
 		cr.sp.userNS = f
 	default:
 		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
 	}
-	return nil
 }
 
 // planIDs takes over the mappings of a new user namespace.

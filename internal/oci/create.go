@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,8 +81,8 @@ func createParentSteps() []parentStep {
 }
 
 func (cr *creation) rollback() {
-	for i := len(cr.undo) - 1; i >= 0; i-- {
-		cr.undo[i]()
+	for _, f := range slices.Backward(cr.undo) {
+		f()
 	}
 }
 
@@ -133,7 +134,7 @@ func (cr *creation) makeCgroup(context.Context) error {
 		return err
 	}
 	if !existed {
-		cr.onFail(func() { m.Destroy() })
+		cr.onFail(func() { _ = m.Destroy() })
 	}
 	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil {
 		if err := m.Set(l.Resources); err != nil {

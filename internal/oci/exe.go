@@ -51,7 +51,7 @@ func overlaySelf(self *os.File, spare string) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), path)
 	var a, b unix.Stat_t
-	if err := unix.Fstat(fd, &a); err == nil {
+	if err = unix.Fstat(fd, &a); err == nil {
 		err = unix.Fstat(int(self.Fd()), &b)
 	}
 	if err != nil || a.Ino != b.Ino || a.Size != b.Size || a.Mtim != b.Mtim {

@@ -41,7 +41,7 @@ func runHook(ctx context.Context, h *hookPlan, state []byte) error {
 	defer p.Close()
 	timeout := waitHook(ctx, p, h.timeout)
 	if timeout != nil {
-		pidfd.Signal(p, unix.SIGKILL)
+		_ = pidfd.Signal(p, unix.SIGKILL) // it may have ended by itself
 	}
 	st, err := pidfd.Wait(p)
 	switch {

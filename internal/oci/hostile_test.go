@@ -21,7 +21,7 @@ func TestWorkingDirectoryThroughDescriptor(t *testing.T) {
 			continue // refused early is as good
 		}
 		if err := b.c.Start(t.Context()); err == nil {
-			b.c.Init.Wait()
+			_, _ = b.c.Init.Wait()
 			t.Errorf("cwd %s leads to %q", cwd, b.output())
 		}
 		p := *running.spec.Process
@@ -36,8 +36,8 @@ func TestWorkingDirectoryThroughDescriptor(t *testing.T) {
 func TestProcIsLink(t *testing.T) {
 	for _, dir := range []string{"proc", "sys"} {
 		b := newBox(t, "true")
-		os.Mkdir(b.root+"/elsewhere", 0o755)
-		os.Symlink("elsewhere", b.root+"/"+dir)
+		must(t, os.Mkdir(b.root+"/elsewhere", 0o755))
+		must(t, os.Symlink("elsewhere", b.root+"/"+dir))
 		if err := b.create(); err == nil || !strings.Contains(err.Error(), "must be mounted on ordinary directory") {
 			t.Errorf("%s is a link: %v", dir, err)
 		}
@@ -49,7 +49,7 @@ func TestProcIsLink(t *testing.T) {
 func TestDevIsLink(t *testing.T) {
 	b := newBox(t, "true")
 	marker := t.TempDir()
-	os.Symlink("../../../../../../../.."+marker, b.root+"/dev")
+	must(t, os.Symlink("../../../../../../../.."+marker, b.root+"/dev"))
 	var ms []specs.Mount
 	for _, m := range b.spec.Mounts {
 		if !strings.HasPrefix(m.Destination, "/dev") {
@@ -69,8 +69,8 @@ func TestDevIsLink(t *testing.T) {
 // TestNullIsLink: CVE-2025-31133. The image's own /dev/null is not what masks.
 func TestNullIsLink(t *testing.T) {
 	b := newBox(t, "cat /proc/timer_list | head -c 3; grep -c sysrq /proc/self/mountinfo")
-	os.Mkdir(b.root+"/dev", 0o755)
-	os.Symlink("/proc/sysrq-trigger", b.root+"/dev/null")
+	must(t, os.Mkdir(b.root+"/dev", 0o755))
+	must(t, os.Symlink("/proc/sysrq-trigger", b.root+"/dev/null"))
 	b.spec.Linux.MaskedPaths = []string{"/proc/timer_list"}
 	b.spec.Linux.ReadonlyPaths = nil
 	b.spec.Process.Args[2] = "cat /proc/timer_list | head -c 3; grep -c ' /proc/timer_list ' /proc/self/mountinfo"
@@ -120,7 +120,7 @@ func TestMountInsideProc(t *testing.T) {
 		src := dir
 		if ok {
 			src = dir + "/f"
-			os.WriteFile(src, nil, 0o644)
+			must(t, os.WriteFile(src, nil, 0o644))
 		}
 		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: dest, Source: src, Options: []string{"bind"}})
 		if err := b.create(); (err == nil) != ok {
@@ -133,8 +133,8 @@ func TestMountInsideProc(t *testing.T) {
 func TestLinkOutOfRoot(t *testing.T) {
 	b := newBox(t, "ls /etc2")
 	host := t.TempDir()
-	os.Symlink("../../../../../../../.."+host, b.root+"/link")
-	os.Symlink(host, b.root+"/abs")
+	must(t, os.Symlink("../../../../../../../.."+host, b.root+"/link"))
+	must(t, os.Symlink(host, b.root+"/abs"))
 	for _, d := range []string{"/link/x", "/abs/y"} {
 		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: d, Type: "tmpfs", Source: "tmpfs"})
 	}

@@ -57,9 +57,9 @@ func InitMain(args []string) {
 	unix.Umask(0)
 	err = s.run()
 	if s.conn >= 0 {
-		childWire(s.conn).send(msgError, err.Error(), -1)
+		_ = childWire(s.conn).send(msgError, err.Error(), -1)
 	} else {
-		s.up.send(msgError, err.Error(), -1)
+		_ = s.up.send(msgError, err.Error(), -1)
 	}
 	os.Exit(1)
 }
@@ -85,5 +85,5 @@ func (s *initState) run() (err error) {
 }
 
 func (s *initState) warn(format string, args ...any) {
-	s.up.send(msgWarning, fmt.Sprintf(format, args...), -1)
+	_ = s.up.send(msgWarning, fmt.Sprintf(format, args...), -1)
 }

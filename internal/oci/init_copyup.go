@@ -21,8 +21,9 @@ func (s *initState) copyUp(from, to int) error {
 	defer unix.Close(dst)
 	var st unix.Stat_t
 	if err := unix.Fstat(src, &st); err == nil {
-		unix.Fchmod(dst, st.Mode&0o7777)
-		unix.Fchown(dst, int(st.Uid), int(st.Gid))
+		// A file system without modes or owners refuses; its files serve all the same.
+		_ = unix.Fchmod(dst, st.Mode&0o7777)
+		_ = unix.Fchown(dst, int(st.Uid), int(st.Gid))
 	}
 	return copyDir(src, dst)
 }

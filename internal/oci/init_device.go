@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -60,7 +61,7 @@ func (s *initState) makeDevice(d *devicePlan) error {
 
 func makeNode(dir int, name string, d *devicePlan) error {
 	err := unix.Mknodat(dir, name, d.mode, int(d.dev))
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return os.NewSyscallError("fstatat", err)
@@ -87,7 +88,7 @@ func makeNode(dir int, name string, d *devicePlan) error {
 // bindDevice puts the host's node there: in a user namespace nobody may make one.
 func bindDevice(dir int, name string, tree int) error {
 	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o666)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {
@@ -105,13 +106,13 @@ func (s *initState) makeLink(name, target string) error {
 	defer unix.Close(dir)
 	base := path.Base(name)
 	err = unix.Symlinkat(target, dir, base)
-	if err == unix.EEXIST && base == "ptmx" {
+	if errors.Is(err, unix.EEXIST) && base == "ptmx" {
 		// An image's own node would reach the host's terminals.
 		if err = unix.Unlinkat(dir, base, 0); err == nil {
 			err = unix.Symlinkat(target, dir, base)
 		}
 	}
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	return os.NewSyscallError("symlinkat", err)

@@ -87,7 +87,7 @@ func (s *initState) ownStdio() {
 		if unix.Fstat(fd, &st) != nil || st.Uid == s.process.uid || st.Mode&unix.S_IFMT == unix.S_IFCHR {
 			continue
 		}
-		unix.Fchown(fd, int(s.process.uid), -1)
+		_ = unix.Fchown(fd, int(s.process.uid), -1)
 	}
 }
 

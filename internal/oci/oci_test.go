@@ -59,7 +59,7 @@ func newBox(t testing.TB, script string) *box {
 	}
 	boxes++
 	b := &box{t: t, root: filepath.Join(t.TempDir(), "root")}
-	os.MkdirAll(filepath.Join(b.root, "bin"), 0o755)
+	must(t, os.MkdirAll(filepath.Join(b.root, "bin"), 0o755))
 	data, err := os.ReadFile(busybox)
 	if err != nil {
 		t.Fatal(err)
@@ -67,8 +67,8 @@ func newBox(t testing.TB, script string) *box {
 	if err := os.WriteFile(filepath.Join(b.root, "bin/busybox"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range strings.Fields("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink stat") {
-		os.Symlink("busybox", filepath.Join(b.root, "bin", n))
+	for n := range strings.FieldsSeq("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink stat") {
+		must(t, os.Symlink("busybox", filepath.Join(b.root, "bin", n)))
 	}
 	b.spec = defaults.Spec()
 	b.spec.Root = &specs.Root{Path: b.root}
@@ -83,8 +83,8 @@ func newBox(t testing.TB, script string) *box {
 		Stdio: [3]*os.File{nil, b.out, b.out}, Warn: func(w string) { b.warns = append(b.warns, w) }}
 	t.Cleanup(func() {
 		if b.c != nil {
-			b.c.Delete(true)
-			b.c.Init.Wait()
+			_ = b.c.Delete(true)
+			_, _ = b.c.Init.Wait() // the test may have done so
 		}
 		b.out.Close()
 	})
@@ -93,9 +93,9 @@ func newBox(t testing.TB, script string) *box {
 
 // giveTo makes the root file system belong to a mapped root, who must also be able to reach it.
 func (b *box) giveTo(id int) {
-	filepath.WalkDir(b.root, func(p string, _ os.DirEntry, _ error) error { return os.Lchown(p, id, id) })
+	must(b.t, filepath.WalkDir(b.root, func(p string, _ os.DirEntry, _ error) error { return os.Lchown(p, id, id) }))
 	for d := b.root; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		os.Chmod(d, 0o755)
+		must(b.t, os.Chmod(d, 0o755))
 	}
 }
 
@@ -125,8 +125,17 @@ func (b *box) run() (string, int) {
 	return b.output(), st.Code
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (b *box) output() string {
-	b.out.Seek(0, 0)
+	if _, err := b.out.Seek(0, 0); err != nil {
+		b.t.Fatal(err)
+	}
 	all, _ := io.ReadAll(b.out)
 	return strings.TrimSpace(string(all))
 }
@@ -238,20 +247,20 @@ func TestOutput(t *testing.T) {
 		}},
 		{"bind", "cat /data/f; echo x 2>/dev/null >/data/f || echo refused", "content\nrefused", func(b *box) {
 			dir := b.t.TempDir()
-			os.WriteFile(dir+"/f", []byte("content\n"), 0o644)
+			must(b.t, os.WriteFile(dir+"/f", []byte("content\n"), 0o644))
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"rbind", "ro"}})
 		}},
 		{"id-mapped mount", "stat -c '%u %g' /data/f", "5000 5000", func(b *box) {
 			dir := b.t.TempDir()
-			os.WriteFile(dir+"/f", nil, 0o644)
-			os.Chown(dir+"/f", 1000, 1000)
+			must(b.t, os.WriteFile(dir+"/f", nil, 0o644))
+			must(b.t, os.Chown(dir+"/f", 1000, 1000))
 			maps := []specs.LinuxIDMapping{{ContainerID: 1000, HostID: 5000, Size: 1}}
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/data", Source: dir, Options: []string{"bind"},
 				UIDMappings: maps, GIDMappings: maps})
 		}},
 		{"bind of a file", "cat /etc/deep/f", "content", func(b *box) {
 			f := b.t.TempDir() + "/f"
-			os.WriteFile(f, []byte("content\n"), 0o644)
+			must(b.t, os.WriteFile(f, []byte("content\n"), 0o644))
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/etc/deep/f", Source: f, Options: []string{"bind"}})
 		}},
 		{"tmpcopyup", "ls /bin/sh; grep -c ' /bin tmpfs' /proc/mounts", "/bin/sh\n1", func(b *box) {
@@ -279,7 +288,7 @@ func TestOutput(t *testing.T) {
 func TestOverlayRoot(t *testing.T) {
 	b := newBox(t, "cat /low; echo new > /low; cat /low")
 	lower, upper, work := t.TempDir(), t.TempDir(), t.TempDir()
-	os.WriteFile(lower+"/low", []byte("old\n"), 0o644)
+	must(t, os.WriteFile(lower+"/low", []byte("old\n"), 0o644))
 	b.opts.Rootfs = &Overlay{Lower: []string{lower, b.root}, Upper: upper, Work: work}
 	b.spec.Root = nil
 	if out, _ := b.run(); out != "old\nnew" {
@@ -367,7 +376,7 @@ func TestStartErrors(t *testing.T) {
 		{"/etc", "permission denied"},
 	} {
 		b := newBox(t, "")
-		os.Mkdir(b.root+"/etc", 0o755)
+		must(t, os.Mkdir(b.root+"/etc", 0o755))
 		b.spec.Process.Args = []string{tc.cmd}
 		if err := b.create(); err != nil {
 			t.Fatal(err)
@@ -460,7 +469,9 @@ func TestTerminal(t *testing.T) {
 	if got := strings.ReplaceAll(string(all), "\r", ""); got != "33 77\ntty\n" {
 		t.Errorf("terminal printed %q", got)
 	}
-	proc.Wait()
+	if _, err := proc.Wait(); err != nil {
+		t.Error(err)
+	}
 
 	b2 := newBox(t, "")
 	b2.spec.Process.Terminal, b2.spec.Process.ConsoleSize = true, &specs.Box{Height: 11, Width: 22}
@@ -470,7 +481,9 @@ func TestTerminal(t *testing.T) {
 	if got := strings.ReplaceAll(string(all), "\r", ""); got != "c\n11 22\n/dev/pts/0\n" {
 		t.Errorf("terminal printed %q", got)
 	}
-	c.Init.Wait()
+	if _, err := c.Init.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOOM(t *testing.T) {
@@ -492,7 +505,9 @@ func TestOOM(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("no event")
 	}
-	b.c.Init.Wait()
+	if _, err := b.c.Init.Wait(); err != nil {
+		t.Error(err)
+	}
 	if n, err := b.c.OOMKills(); err != nil || n == 0 {
 		t.Errorf("kills %d, %v", n, err)
 	}

@@ -41,7 +41,7 @@ func becomeSmall() {
 	name := []byte("pause\x00")
 	argv := [2]*byte{&name[0], nil}
 	envv := [1]*byte{}
-	unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
+	_, _, _ = unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
 }
 

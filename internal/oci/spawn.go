@@ -129,14 +129,14 @@ func execPath(f *os.File, fds []uintptr) (path string, done func(), err error) {
 
 // kill ends a half-made child and reaps it.
 func (c *child) kill() {
-	pidfd.Signal(c.pidfd, unix.SIGKILL)
-	pidfd.Wait(c.pidfd)
+	_ = pidfd.Signal(c.pidfd, unix.SIGKILL)
+	_, _ = pidfd.Wait(c.pidfd)
 	c.pidfd.Close()
 }
 
 // died explains why the socket to init closed before init said that it was ready.
 func (c *child) died() error {
-	pidfd.Signal(c.pidfd, unix.SIGKILL)
+	_ = pidfd.Signal(c.pidfd, unix.SIGKILL)
 	st, err := pidfd.Wait(c.pidfd)
 	switch {
 	case err != nil:

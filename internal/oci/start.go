@@ -62,6 +62,9 @@ func (c *Container) dialStart() (*wire, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	unix.SetNonblock(fd, true)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
 	return &wire{os.NewFile(uintptr(fd), startSock)}, nil
 }

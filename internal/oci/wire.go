@@ -57,13 +57,17 @@ func newWire() (parent *wire, child *os.File, err error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
-	unix.SetNonblock(fds[0], true)
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
 	return &wire{os.NewFile(uintptr(fds[0]), "init")}, os.NewFile(uintptr(fds[1]), "parent"), nil
 }
 
 // watch makes the end of ctx break off every read and write.
 func (w *wire) watch(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { w.f.SetDeadline(time.Unix(1, 0)) })
+	return context.AfterFunc(ctx, func() { _ = w.f.SetDeadline(time.Unix(1, 0)) })
 }
 
 func (w *wire) send(kind byte, body []byte) error {
@@ -91,7 +95,7 @@ func (w *wire) receive() (kind byte, body []byte, file *os.File, err error) {
 	var n, on int
 	rerr := raw.Read(func(fd uintptr) bool {
 		n, on, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		return err != unix.EAGAIN && err != unix.EINTR
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	})
 	if err = errors.Join(rerr, err); err != nil {
 		return 0, nil, nil, err
