@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -147,10 +148,8 @@ func (m *Manager) Dir(controller string) string {
 		return m.dirs[0]
 	}
 	for i, h := range m.Layout.Hierarchies {
-		for _, c := range h.Controllers {
-			if c == controller {
-				return m.dirs[i]
-			}
+		if slices.Contains(h.Controllers, controller) {
+			return m.dirs[i]
 		}
 	}
 	return ""

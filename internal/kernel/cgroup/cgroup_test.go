@@ -41,7 +41,7 @@ func sleeper(t *testing.T) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	return cmd
 }
 
@@ -53,7 +53,7 @@ func TestLife(t *testing.T) {
 				t.Fatal(err)
 			}
 			parent, _ := NewIn(l, fmt.Sprintf("/skiff-test-%d", os.Getpid()))
-			t.Cleanup(func() { m.Destroy(); parent.Destroy() })
+			t.Cleanup(func() { _ = m.Destroy(); _ = parent.Destroy() })
 			if err := m.Create(); err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestLife(t *testing.T) {
 			if err := m.Kill(unix.SIGKILL); err != nil {
 				t.Error(err)
 			}
-			cmd.Wait()
+			_ = cmd.Wait() // it was killed
 			if err := parent.Destroy(); err != nil || parent.Exists() {
 				t.Errorf("destroy: %v", err)
 			}
@@ -89,7 +89,7 @@ func TestDevices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { m.Destroy() })
+			t.Cleanup(func() { _ = m.Destroy() })
 			if err := m.Create(); err != nil {
 				t.Fatal(err)
 			}
@@ -120,9 +120,9 @@ func TestDevices(t *testing.T) {
 			if err := m.Add(cmd.Process.Pid, ""); err != nil {
 				t.Fatal(err)
 			}
-			in.Write([]byte("\n"))
+			_, _ = in.Write([]byte("\n"))
 			in.Close()
-			cmd.Wait()
+			_ = cmd.Wait() // what it prints tells
 			if got, want := out.String(), "null yes\nkmsg-write yes\nkmsg-read no\nport no\n"; got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
@@ -139,7 +139,7 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Destroy() })
+	t.Cleanup(func() { _ = m.Destroy() })
 	if err := m.Create(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ func (m *Manager) Create() (err error) {
 	var made []string
 	defer func() {
 		if err != nil {
-			for i := len(made) - 1; i >= 0; i-- {
-				unix.Rmdir(made[i])
+			for _, dir := range slices.Backward(made) {
+				_ = unix.Rmdir(dir)
 			}
 		}
 	}()
@@ -114,10 +114,8 @@ func (m *Manager) inherit(dir string) error {
 
 func (m *Manager) isCpuset(dir string) bool {
 	for _, h := range m.Layout.Hierarchies {
-		for _, c := range h.Controllers {
-			if c == "cpuset" && strings.HasPrefix(dir, h.Mount+"/") {
-				return true
-			}
+		if slices.Contains(h.Controllers, "cpuset") && strings.HasPrefix(dir, h.Mount+"/") {
+			return true
 		}
 	}
 	return false

@@ -60,7 +60,7 @@ func (m *Manager) Destroy() error {
 		if last == nil || !errors.Is(last, unix.EBUSY) {
 			break
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // see above: no event
 	}
 	return last
 }

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -109,7 +110,7 @@ func loadDeviceProgram(insns []byte) (int, error) {
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&l), unsafe.Sizeof(l))
 	// The kernel's verifier gives up with EAGAIN when a signal is pending (bpf(2)), and Go's scheduler sends its own
 	// threads SIGURG whenever it likes.
-	for tries := 0; err == unix.EAGAIN && tries < loadTries; tries++ {
+	for tries := 0; errors.Is(err, unix.EAGAIN) && tries < loadTries; tries++ {
 		fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&l), unsafe.Sizeof(l))
 	}
 	runtime.KeepAlive(insns)

@@ -59,16 +59,16 @@ func (m *Manager) freeze(on bool) error {
 			return nil
 		}
 		if on && !m.Layout.V2 && i%50 == 49 {
-			write(dir, file, "THAWED")
-			time.Sleep(100 * time.Microsecond)
+			_ = write(dir, file, "THAWED")     // the next write tells whether it can be written at all
+			time.Sleep(100 * time.Microsecond) //nolint:forbidigo // version 1 tells of no change of the state
 			if err := write(dir, file, wish); err != nil {
 				return err
 			}
 		}
-		time.Sleep(time.Duration(min(i, 20)*50) * time.Microsecond)
+		time.Sleep(time.Duration(min(i, 20)*50) * time.Microsecond) //nolint:forbidigo // version 1 tells of no change of the state
 	}
 	if on {
-		write(dir, file, map[bool]string{true: "0", false: "THAWED"}[m.Layout.V2])
+		_ = write(dir, file, map[bool]string{true: "0", false: "THAWED"}[m.Layout.V2])
 	}
 	return fmt.Errorf("freezing cgroup %q: %w", m.Path, os.ErrDeadlineExceeded)
 }

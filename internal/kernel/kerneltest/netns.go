@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,11 +80,8 @@ func greet(l net.Listener, greeting []string) {
 		if err != nil {
 			return
 		}
-		text := ""
-		for _, g := range greeting {
-			text += g + " "
-		}
-		_, _ = io.WriteString(c, text+c.RemoteAddr().(*net.TCPAddr).IP.String())
+		text := append(slices.Clone(greeting), c.RemoteAddr().(*net.TCPAddr).IP.String())
+		_, _ = io.WriteString(c, strings.Join(text, " "))
 		_ = c.Close()
 	}
 }

@@ -5,6 +5,7 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -89,8 +90,7 @@ func (r Root) MkdirAll(p string, mode uint32) (int, error) {
 }
 
 func isNotExist(err error) bool {
-	pe, ok := err.(*os.PathError)
-	return ok && pe.Err == unix.ENOENT
+	return errors.Is(err, unix.ENOENT)
 }
 
 func mkdirOpen(dir int, name string, mode uint32) (int, error) {
@@ -114,7 +114,7 @@ func (r Root) File(p string, mode uint32) (int, error) {
 	}
 	defer unix.Close(d)
 	f, err := unix.Openat(d, base, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-	if err == unix.EEXIST { // a link to nowhere, or someone was faster: never follow
+	if errors.Is(err, unix.EEXIST) { // a link to nowhere, or someone was faster: never follow
 		f, err = unix.Openat(d, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err == nil && kind(f) == unix.S_IFLNK {
 			unix.Close(f)

@@ -142,7 +142,7 @@ func (b *Batch) SetChain(ch Chain) {
 		k := &nftables.Chain{Name: ch.Name, Table: b.c.table}
 		if ch.Hook != None {
 			k.Hooknum, k.Type = ch.Hook.kernel(), nftables.ChainType(ch.Type)
-			k.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(ch.Priority))
+			k.Priority = new(nftables.ChainPriority(ch.Priority))
 		}
 		nl.AddChain(k)
 		nl.FlushChain(k)

@@ -69,14 +69,6 @@ func datatype(types []Type) nftables.SetDatatype {
 	return nftables.MustConcatSetType(all...)
 }
 
-func words(types []Type) uint32 {
-	var n uint32
-	for _, t := range types {
-		n += t.words()
-	}
-	return n
-}
-
 // Key builds the bytes of a key or of data, field by field:
 //
 //	string(nft.Key{}.Addr(a).Proto(unix.IPPROTO_TCP).Port(80))

@@ -17,7 +17,7 @@ var ErrGone = errors.New("process is gone")
 // Open opens pid. With a start time other than 0 it makes sure that pid is still the process that started then.
 func Open(pid int, start uint64) (*os.File, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH || err == unix.EINVAL {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, ErrGone
 	}
 	if err != nil {

@@ -116,7 +116,7 @@ func Read(fd int, p []byte) (int, error) {
 // Close closes a descriptor; for read-only ones an error says nothing.
 func Close(fd int) { _ = unix.Close(fd) }
 
-// SetOwner, SetMode and SetAttr act on an open file or directory.
+// SetOwner gives an open file or directory an owner; SetMode and SetAttr do the same for the rest.
 func SetOwner(fd, uid, gid int) error {
 	return os.NewSyscallError("fchown", unix.Fchown(fd, uid, gid))
 }

@@ -168,7 +168,7 @@ func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 func ignoringEINTR(f func() (int, error)) (int, error) {
 	for {
 		n, err := f()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

@@ -167,8 +167,7 @@ next:
 type arch struct {
 	audit  uint32
 	table  []number
-	mask   uint32 // or-ed to each number (x32)
-	hasX32 bool   // the numbers of x32 come under the same audit value
+	hasX32 bool // the numbers of x32 come under the same audit value
 }
 
 const x32Bit = 0x40000000
