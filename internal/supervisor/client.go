@@ -209,11 +209,11 @@ func (c *Client) open(ctx context.Context, req request, files ...*os.File) (*con
 	return k, r, got, nil
 }
 
-func (k *conn) roundTrip(req *request, r *response, files []*os.File) ([]*os.File, error) {
-	if err := k.send(req, files...); err != nil {
+func (c *conn) roundTrip(req *request, r *response, files []*os.File) ([]*os.File, error) {
+	if err := c.send(req, files...); err != nil {
 		return nil, err
 	}
-	got, err := k.recv(r)
+	got, err := c.recv(r)
 	if err != nil {
 		err = errors.Join(ErrGone, err)
 	}
@@ -231,7 +231,7 @@ func (c *Client) dial() (*conn, error) {
 		if !again(err) || delay > time.Second {
 			break
 		}
-		time.Sleep(delay)
+		time.Sleep(delay) //nolint:forbidigo // nothing tells of room in a backlog
 	}
 	if err != nil {
 		unix.Close(fd)

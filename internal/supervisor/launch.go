@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/exec" //nolint:depguard // the one program it starts is skiff-oci, its own
 	"path/filepath"
 	"syscall"
 	"time"
@@ -102,7 +102,7 @@ func awaitReady(ctx context.Context, cmd *exec.Cmd, ready *os.File, log string) 
 	if errors.As(err, &exit) && exit.ExitCode() == exitAnother {
 		return errAnother
 	}
-	return fmt.Errorf("starting the supervisor: it ended (%v); its log is %s", err, log)
+	return fmt.Errorf("starting the supervisor: it ended (%s); its log is %s", cmd.ProcessState, log)
 }
 
 func openOwnLog(path string) (*os.File, error) {

@@ -123,7 +123,7 @@ func (p *poller) run() error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for events: epoll_wait: %w", err)
 		}
-		for i := 0; i < n; i++ {
+		for i := range n {
 			fd := events[i].Fd
 			if fd == int32(p.wake) {
 				var count [8]byte

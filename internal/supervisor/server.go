@@ -171,7 +171,7 @@ func (s *server) serve() error {
 			// Out of descriptors or a client that left at once; the next accept
 			// tells whether it lasts.
 			s.log.Warn("connection not accepted", "err", aerr)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells of a free descriptor
 			continue
 		}
 		s.accept(fd)

@@ -63,7 +63,7 @@ func (e *entry) openStreams(s *server, m *createMessage, spec *specs.Spec) (file
 	return files, nil
 }
 
-// LabelQuiet, set on a container without a log, gives it /dev/null in place of pipes.
+// LabelQuiet is a label that, set on a container without a log, gives it /dev/null in place of pipes.
 const LabelQuiet = "skiff.dev/quiet"
 
 type owner struct{ uid, gid int }

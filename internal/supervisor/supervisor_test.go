@@ -461,7 +461,7 @@ func (n *node) eventually(ok func() bool) {
 		if time.Now().After(end) {
 			n.t.Fatal("it did not happen in time")
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // conditions of any kind are asked for
 	}
 }
 

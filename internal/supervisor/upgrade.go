@@ -66,7 +66,7 @@ func (s *server) doUpgrade(c *call) {
 		return
 	}
 	c.release()
-	for end := time.Now().Add(upgradeTime); !s.life.TryLock(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(upgradeTime); !s.life.TryLock(); time.Sleep(time.Millisecond) { //nolint:forbidigo // a lock has no deadline
 		if time.Now().After(end) {
 			s.fail(c.conn, errors.New("upgrade gave up: requests are under way"))
 			return
