@@ -37,7 +37,7 @@ const sourceLabel = "dev.skiff.hello.source"
 // user runs the program: the number that distroless images use for "nonroot".
 const user = "65532:65532"
 
-// ErrAbsent: this binary was built without the image.
+// ErrAbsent says that this binary was built without the image.
 var ErrAbsent = errors.New("this binary was built without the image " + Ref + "; use `make build`")
 
 //go:embed image

@@ -14,7 +14,9 @@ import (
 func TestArchiveImports(t *testing.T) {
 	var packed bytes.Buffer
 	zw := gzip.NewWriter(&packed)
-	zw.Write([]byte("#!/bin/sh\n"))
+	if _, err := zw.Write([]byte("#!/bin/sh\n")); err != nil {
+		t.Fatal(err)
+	}
 	zw.Close()
 	var first, second bytes.Buffer
 	if err := write(&first, packed.Bytes(), "sha256:x"); err != nil {

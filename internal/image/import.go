@@ -48,7 +48,7 @@ func (s *Store) importReader(ctx context.Context, r io.Reader, opts ImportOption
 		return nil, archiveError(ctx, 0, err)
 	}
 	defer plain.Close()
-	a, err := readStream(ctx, st, markCompressed(plain, br), ev)
+	a, err := readStream(ctx, st, markCompressed(plain), ev)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *Store) holdBlob(st *stage, d digest.Digest) (digest.Digest, bool) {
 	return l.DiffID, true
 }
 
-func markCompressed(plain io.Reader, raw io.Reader) io.Reader {
+func markCompressed(plain io.Reader) io.Reader {
 	if _, ok := plain.(interface{ Reset(io.Reader) error }); ok {
 		return brokenStream{plain}
 	}
@@ -195,7 +195,7 @@ type brokenStream struct{ r io.Reader }
 
 func (b brokenStream) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF && !isMarked(err) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !isMarked(err) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w: decompressing: %w; save or copy it again", ErrInvalidArchive, err)
 	}
 	return n, err

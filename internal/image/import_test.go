@@ -155,14 +155,16 @@ func extract(t *testing.T, data []byte) string {
 	tr := tar.NewReader(bytes.NewReader(data))
 	for {
 		hdr, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return dir
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, hdr.Name)
-		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if hdr.Typeflag == tar.TypeSymlink {
 			err = os.Symlink(hdr.Linkname, path)
 		} else {

@@ -225,14 +225,14 @@ func TestPullFaults(t *testing.T) {
 			bad[3] ^= 1 // a flag in the gzip header: it still decompresses
 			bad[4] ^= 1
 			bad[3] ^= 1
-			w.Write(bad)
+			_, _ = w.Write(bad)
 			return true
 		}},
 		{name: "too long", ref: "app:1", says: "has more than", before: func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasSuffix(r.URL.Path, big) {
 				return false
 			}
-			w.Write(append(bytes.Clone(p.Layers[0]), 1, 2, 3))
+			_, _ = w.Write(append(bytes.Clone(p.Layers[0]), 1, 2, 3))
 			return true
 		}},
 	} {
@@ -266,7 +266,7 @@ func TestPullResumes(t *testing.T) {
 			return false
 		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(p.Layers[0])))
-		w.Write(p.Layers[0][:len(p.Layers[0])/2])
+		_, _ = w.Write(p.Layers[0][:len(p.Layers[0])/2])
 		w.(http.Flusher).Flush()
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {

@@ -33,7 +33,7 @@ func ParseReference(s string) (Reference, error) {
 	}
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Reference{}, fmt.Errorf("%w %q: %v", ErrInvalidReference, s, err)
+		return Reference{}, fmt.Errorf("%w %q: %w", ErrInvalidReference, s, err)
 	}
 	ref := Reference{Domain: reference.Domain(named), Path: reference.Path(named)}
 	if d, ok := named.(reference.Digested); ok {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -83,12 +84,9 @@ func (s *Store) replay(ctx context.Context, l *layer, w io.Writer) error {
 func (s *Store) dropCorrupt(d digest.Digest) {
 	s.mu.Lock()
 	for id, img := range s.images {
-		for _, have := range img.DiffIDs {
-			if have == string(d) {
-				s.log.Error("dropping corrupt image", "image", id, "names", img.Tags)
-				delete(s.images, id)
-				break
-			}
+		if slices.Contains(img.DiffIDs, string(d)) {
+			s.log.Error("dropping corrupt image", "image", id, "names", img.Tags)
+			delete(s.images, id)
 		}
 	}
 	if err := s.saveImages(); err != nil {

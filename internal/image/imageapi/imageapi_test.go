@@ -27,7 +27,7 @@ func serve(t *testing.T) (*Client, *image.Store) {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: New(s)}
-	go srv.Serve(l)
+	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { srv.Close(); s.Close() })
 	return NewClient(socket), s
 }

@@ -42,11 +42,11 @@ func (e *Error) Error() string {
 		status += ": " + e.Reason
 	}
 	switch {
-	case e.kind == ErrUnauthorized && e.Authenticated:
+	case errors.Is(e.kind, ErrUnauthorized) && e.Authenticated:
 		return fmt.Sprintf("registry %s refused the credentials for %s: %s; check the pull secret", e.Host, e.What, status)
-	case e.kind == ErrUnauthorized:
+	case errors.Is(e.kind, ErrUnauthorized):
 		return fmt.Sprintf("registry %s wants credentials for %s: %s; check the name, or give a pull secret", e.Host, e.What, status)
-	case e.kind == ErrNotFound:
+	case errors.Is(e.kind, ErrNotFound):
 		return fmt.Sprintf("registry %s has no %s: %s; check the name and the tag", e.Host, e.What, status)
 	case e.Status == http.StatusTooManyRequests:
 		return fmt.Sprintf("registry %s limits pulls and refused %s: %s; wait, log in, or use a mirror", e.Host, e.What, status)
@@ -116,8 +116,7 @@ func printable(s string) string {
 
 // unreachable wraps an error from below HTTP.
 func (c *Client) unreachable(what string, err error) error {
-	var e *Error
-	if errors.As(err, &e) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	return fmt.Errorf("%w: reaching %s for %s: %w", ErrUnavailable, c.host, what, err)

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -213,9 +214,7 @@ func (c *Client) send(ctx context.Context, target, auth string, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", "skiff")
 	if auth != "" {
 		req.Header.Set("Authorization", auth)

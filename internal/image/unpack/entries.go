@@ -150,7 +150,7 @@ func (u *unpacker) copy(fd int, tr *tar.Reader, size int64) error {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

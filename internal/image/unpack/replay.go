@@ -19,7 +19,7 @@ import (
 	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
-// ErrChanged: the files are not what was unpacked.
+// ErrChanged says that the files are not what was unpacked.
 var ErrChanged = errors.New("layer changed on disk")
 
 // Replay writes the tar that dir was unpacked from, out of its frame and its
