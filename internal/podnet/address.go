@@ -51,14 +51,12 @@ func (a *addresses) take() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("taking an address: all %d addresses of the pod range %s are in use", a.size, a.cidr)
 }
 
-// claim marks an address as in use, for a pod known from before. It reports
-// false if the address is not of the range or already claimed.
-func (a *addresses) claim(addr netip.Addr) bool {
-	if !a.cidr.Contains(addr) || a.inUse[addr] {
-		return false
+// claim marks an address as in use, for a pod known from before. One that is
+// not of the range (which was changed since) can be given to nobody else.
+func (a *addresses) claim(addr netip.Addr) {
+	if a.cidr.Contains(addr) {
+		a.inUse[addr] = true
 	}
-	a.inUse[addr] = true
-	return true
 }
 
 func (a *addresses) release(addr netip.Addr) { delete(a.inUse, addr) }
