@@ -116,7 +116,7 @@ func limit(dir, file string) int64 {
 
 // keyed reads one value of a file of "key value" lines.
 func keyed(dir, file, key string) int64 {
-	for _, l := range strings.Split(line(dir, file), "\n") {
+	for l := range strings.SplitSeq(line(dir, file), "\n") {
 		if k, v, ok := strings.Cut(l, " "); ok && k == key {
 			n, err := strconv.ParseInt(v, 10, 64)
 			if err != nil {

@@ -54,7 +54,7 @@ func deviceName(pid, index int) string {
 	if err != nil {
 		return ""
 	}
-	for _, l := range strings.Split(string(data), "\n") {
+	for l := range strings.SplitSeq(string(data), "\n") {
 		fields := strings.Fields(l)
 		if len(fields) >= 2 && !strings.HasPrefix(l, "\t") && number(fields[0]) == index && index != 0 {
 			return fields[1]
@@ -77,7 +77,7 @@ func localAddresses(pid int) []string {
 func parseTrie(trie string) []string {
 	var found []string
 	leaf := ""
-	for _, l := range strings.Split(trie, "\n") {
+	for l := range strings.SplitSeq(trie, "\n") {
 		l = strings.TrimSpace(l)
 		if rest, ok := strings.CutPrefix(l, "|-- "); ok {
 			leaf = rest

@@ -72,7 +72,7 @@ func readProcess(pid int) (Process, bool) {
 		return Process{}, false
 	}
 	p := Process{PID: pid, InnerPID: pid}
-	for _, line := range strings.Split(string(status), "\n") {
+	for line := range strings.SplitSeq(string(status), "\n") {
 		key, value, _ := strings.Cut(line, ":")
 		fields := strings.Fields(value)
 		if len(fields) == 0 {

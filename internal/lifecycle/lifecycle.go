@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -229,8 +230,7 @@ func (r *run) stop() error {
 		return err
 	}
 	var late []error
-	for i := len(order) - 1; i >= 0; i-- {
-		c := order[i]
+	for _, c := range slices.Backward(order) {
 		p := r.parts[c.Name]
 		p.cancel()
 		timeout := c.StopTimeout

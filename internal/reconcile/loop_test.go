@@ -29,8 +29,7 @@ func TestOneRunPerKeyAndOneMoreAfterAnAddDuringIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, runs atomic.Int32
 		release := make(chan struct{})
-		var l *reconcile.Loop[string]
-		l = reconcile.New(reconcile.Options[string]{Name: "t", Reconcile: func(context.Context, string) (reconcile.Result, error) {
+		l := reconcile.New(reconcile.Options[string]{Name: "t", Reconcile: func(context.Context, string) (reconcile.Result, error) {
 			if running.Add(1) > 1 {
 				t.Error("two runs of one key at once")
 			}
