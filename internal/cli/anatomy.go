@@ -27,7 +27,7 @@ func anatomyVerb(c *command) *cobra.Command {
 			if (kind != "pod" && kind != "pods" && kind != "po") || name == "" {
 				return usageError{fmt.Errorf("%q is not pod/NAME", args[0])}
 			}
-			client, _, err := c.daemon()
+			client, err := c.daemon()
 			if err != nil {
 				return err
 			}

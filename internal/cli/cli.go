@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -154,9 +155,7 @@ func (c *command) load(extra map[string]string) (config.Config, map[string]bool,
 			flags[name] = *value
 		}
 	}
-	for name, value := range extra {
-		flags[name] = value
-	}
+	maps.Copy(flags, extra)
 	cfg, given, err := config.Load(config.Source{Name: c.name, File: c.file, Environ: os.Environ(), Flags: flags})
 	if err != nil {
 		return cfg, given, usageError{err}
@@ -165,12 +164,12 @@ func (c *command) load(extra map[string]string) (config.Config, map[string]bool,
 }
 
 // daemon is a client of the running daemon.
-func (c *command) daemon() (*control.Client, config.Config, error) {
+func (c *command) daemon() (*control.Client, error) {
 	cfg, _, err := c.load(nil)
 	if err != nil {
-		return nil, cfg, err
+		return nil, err
 	}
-	return control.NewClient(cfg.ControlSocket()), cfg, nil
+	return control.NewClient(cfg.ControlSocket()), nil
 }
 
 func envOr(name, fallback string) string {

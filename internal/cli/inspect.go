@@ -47,7 +47,7 @@ func inspect[T any](c *command, use, short, path string, show func(io.Writer, []
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, _, err := c.daemon()
+			client, err := c.daemon()
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ func statusVerb(c *command) *cobra.Command {
 		Short: "Show the daemon, the node, and what skiff costs",
 		Args:  exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, _, err := c.daemon()
+			client, err := c.daemon()
 			if err != nil {
 				return err
 			}

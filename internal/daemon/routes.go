@@ -27,7 +27,7 @@ func routes(own string) (ranges, error) {
 // hexadecimal in the machine's byte order.
 func parseRoutes(table, own string) ranges {
 	var list ranges
-	for _, line := range strings.Split(table, "\n") {
+	for line := range strings.SplitSeq(table, "\n") {
 		fields := strings.Fields(line)
 		if len(fields) < 8 || fields[0] == own || fields[0] == "Iface" {
 			continue
