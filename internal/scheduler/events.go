@@ -18,6 +18,3 @@ const (
 	podLabels
 	eventKinds = iota
 )
-
-// anyNode is every change of a node.
-const anyNode = nodeAdded | nodeLabels | nodeTaints | nodeRoom

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -86,10 +87,8 @@ func filterHostPorts() filter {
 		check: func(c *cycle, n *nodeInfo) bool {
 			for _, want := range c.pod.ports {
 				for _, other := range n.pods {
-					for _, have := range other.ports {
-						if want.clashes(have) {
-							return false
-						}
+					if slices.ContainsFunc(other.ports, want.clashes) {
+						return false
 					}
 				}
 			}
