@@ -39,8 +39,10 @@ func watchFile(ctx context.Context, path string, changed func()) (<-chan struct{
 				if ok && watched[filepath.Clean(e.Name)] {
 					changed()
 				}
-			case <-w.Errors:
-				changed() // events were lost: look
+			case err := <-w.Errors:
+				if err != nil {
+					changed() // events were lost: look
+				}
 			}
 		}
 	}()
