@@ -148,8 +148,8 @@ func (s *syncer) forgetFlows(todo cleanup) error {
 // current reports whether the flow may stay.
 func current(f netlink.Flow, addrs map[string]target, ports map[uint16]target,
 	gone map[netip.AddrPort]bool, local map[netip.Addr]bool) bool {
-	key := string(nft.Key{}.Addr(f.To.Addr()).Proto(unix.IPPROTO_UDP).Port(f.To.Port()))
-	if t, ok := addrs[key]; ok {
+	key := nft.Key{}.Addr(f.To.Addr()).Proto(unix.IPPROTO_UDP).Port(f.To.Port())
+	if t, ok := addrs[string(key)]; ok {
 		return t[f.Answerer]
 	}
 	t, ok := ports[f.To.Port()]

@@ -89,7 +89,12 @@ func (c *cluster) run() {
 	case err := <-done:
 		c.t.Fatal(err)
 	}
-	c.stop = sync.OnceFunc(func() { cancel(); <-done })
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			c.t.Log(err)
+		}
+	})
 	c.t.Cleanup(c.stop)
 }
 
@@ -473,7 +478,7 @@ func TestDrainingLosesNoConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			// What was accepted by the kernel before is served before the end.
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that its backlog is empty
 			_ = listeners[pod].Close()
 			set(other)
 			listeners[pod] = listen(pod)
