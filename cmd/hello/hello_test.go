@@ -72,7 +72,7 @@ func waitFor(t *testing.T, addr string) {
 			c.Close()
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // nothing tells that another process listens
 	}
 	t.Fatalf("nobody listens on %s", addr)
 }

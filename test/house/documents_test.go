@@ -13,7 +13,7 @@ import (
 func direct(t *testing.T) []string {
 	t.Helper()
 	var modules []string
-	for _, line := range strings.Split(read(t, "go.mod"), "\n") {
+	for line := range strings.SplitSeq(read(t, "go.mod"), "\n") {
 		fields := strings.Fields(line)
 		if len(fields) == 2 && strings.HasPrefix(line, "\t") && strings.HasPrefix(fields[1], "v") {
 			modules = append(modules, fields[0])

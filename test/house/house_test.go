@@ -206,7 +206,7 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 func TestFolderNames(t *testing.T) {
 	banned := []string{"utils", "util", "helpers", "helper", "common", "types", "models", "interfaces", "pkg", "misc"}
 	for _, p := range packages(t) {
-		for _, part := range strings.Split(p.short(), "/") {
+		for part := range strings.SplitSeq(p.short(), "/") {
 			if slices.Contains(banned, part) {
 				t.Errorf("%s: a folder is an organ of the system, not %q", p.short(), part)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -58,12 +59,12 @@ func measureStart(ctx context.Context) ([]result, error) {
 const restTime = 30 * time.Second
 
 // measureRest reads memory and CPU of an idle cluster.
-func measureRest(ctx context.Context) ([]result, error) {
+func measureRest(ctx context.Context) (_ []result, err error) {
 	s, err := start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.purge()
+	defer func() { err = errors.Join(err, s.purge()) }()
 	if err := pause(ctx, restTime); err != nil {
 		return nil, err
 	}
@@ -129,12 +130,12 @@ func mebibytes(n uint64) float64 { return float64(n) / (1 << 20) }
 const podSamples = 30
 
 // measurePods makes and deletes pods one at a time.
-func measurePods(ctx context.Context) ([]result, error) {
+func measurePods(ctx context.Context) (_ []result, err error) {
 	s, err := start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.purge()
+	defer func() { err = errors.Join(err, s.purge()) }()
 	var create, remove []time.Duration
 	for i := range podSamples {
 		up, down, err := s.onePod(ctx, fmt.Sprintf("p%d", i))

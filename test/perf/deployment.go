@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,12 +16,12 @@ import (
 const replicas = 100
 
 // measureDeployment scales a Deployment from 0 to 100 and back.
-func measureDeployment(ctx context.Context) ([]result, error) {
+func measureDeployment(ctx context.Context) (_ []result, err error) {
 	s, err := start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.purge()
+	defer func() { err = errors.Join(err, s.purge()) }()
 	deployments := s.client.AppsV1().Deployments("default")
 	if _, err := deployments.Create(ctx, deployment(), metav1.CreateOptions{}); err != nil {
 		return nil, err

@@ -53,8 +53,7 @@ func start(ctx context.Context) (*skiff, error) {
 func (s *skiff) verb(ctx context.Context, verb string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, append(append([]string{verb}, s.place...), args...)...)
 	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("skiff %s: %w\n%s", verb, err, exit.Stderr)
 	}
 	return out, err

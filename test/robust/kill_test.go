@@ -109,7 +109,7 @@ func facts(t *testing.T, c *cluster.Cluster) map[string]fact {
 	t.Helper()
 	out := c.Kubectl("get", "pods", "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.metadata.name} {.status.containerStatuses[0].restartCount} {.status.podIP}{"\n"}{end}`)
 	found := map[string]fact{}
-	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(out), "\n") {
 		fields := strings.Fields(line)
 		var pod anatomy.Pod
 		if err := json.Unmarshal([]byte(c.Skiff("anatomy", "pod/"+fields[0], "-o", "json")), &pod); err != nil {

@@ -42,7 +42,7 @@ type Member struct {
 	Body []byte
 }
 
-// Dir, File and Link make the usual members, owned by root.
+// Dir makes a directory; Dir, File and Link are the usual members, owned by root.
 func Dir(name string, mode int64) Member {
 	return Member{Header: tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: mode}}
 }
