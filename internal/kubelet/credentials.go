@@ -25,7 +25,8 @@ type dockerAuth struct {
 }
 
 // pullCredentials lists what to try for an image: each of the pod's pull secrets
-// that names its registry, and at last nothing.
+// that names its registry, or else nothing. As upstream nothing is not tried after
+// secrets: its error would hide that the registry refused a password.
 func (k *Kubelet) pullCredentials(ctx context.Context, pod *v1.Pod, image string) []*runtimeapi.AuthConfig {
 	var all []*runtimeapi.AuthConfig
 	for _, ref := range pod.Spec.ImagePullSecrets {
@@ -41,7 +42,10 @@ func (k *Kubelet) pullCredentials(ctx context.Context, pod *v1.Pod, image string
 			}
 		}
 	}
-	return append(all, nil)
+	if len(all) == 0 {
+		return []*runtimeapi.AuthConfig{nil}
+	}
+	return all
 }
 
 // secretAuths reads both forms of a pull secret.

@@ -21,7 +21,9 @@ func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStat
 	}
 	s.RestartCount = int32(r.Restarts)
 	s.Image = r.Image
-	s.ImageID = firstOf(r.ImageID, r.ImageRef)
+	// The name with the digest it was pulled by, where there is one, as upstream:
+	// it says where the image came from.
+	s.ImageID = firstOf(r.ImageRef, r.ImageID)
 	s.ContainerID = idScheme + r.ID
 	s.Resources = allocated(c, r)
 	s.AllocatedResources = c.Resources.Requests
