@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -28,6 +30,9 @@ func kubectlVerb(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// kubectl cares for its signals itself; where it does not, they end
+			// it, and it would never look at the context of skiff's verbs.
+			signal.Reset(os.Interrupt, syscall.SIGTERM)
 			return c.kubectl(cfg.Kubeconfig, rest)
 		},
 	}
