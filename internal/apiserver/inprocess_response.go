@@ -95,7 +95,7 @@ func (w *localResponse) CloseNotify() <-chan bool { return make(chan bool) }
 func (w *localResponse) finish() {
 	var err error
 	if p := recover(); p != nil {
-		if p != http.ErrAbortHandler {
+		if cause, ok := p.(error); !ok || !errors.Is(cause, http.ErrAbortHandler) {
 			panic(p)
 		}
 		err = io.ErrUnexpectedEOF

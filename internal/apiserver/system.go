@@ -105,8 +105,8 @@ func (s *Server) ensureSlice(ctx context.Context) error {
 	want := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: serviceName, Labels: map[string]string{discoveryv1.LabelServiceName: serviceName}},
 		AddressType: addressType(ip),
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ip.String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr("https"), Protocol: ptr(corev1.ProtocolTCP), Port: ptr(int32(s.port))}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ip.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("https"), Protocol: new(corev1.ProtocolTCP), Port: new(int32(s.port))}},
 	}
 	slices := s.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault)
 	have, err := slices.Get(ctx, serviceName, metav1.GetOptions{})
@@ -139,5 +139,3 @@ func addressType(ip netip.Addr) discoveryv1.AddressType {
 	}
 	return discoveryv1.AddressTypeIPv6
 }
-
-func ptr[T any](v T) *T { return &v }

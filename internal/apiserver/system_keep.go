@@ -76,7 +76,8 @@ func (s *Server) watchSystem(ctx context.Context) {
 		UpdateFunc: func(_, _ any) { s.mend() },
 		DeleteFunc: func(any) { s.mend() },
 	}
-	s.informers.Core().V1().Namespaces().Informer().AddEventHandler(cache.FilteringResourceEventHandler{
+	// The informer refuses handlers only when it has stopped, and then so does this server.
+	_, _ = s.informers.Core().V1().Namespaces().Informer().AddEventHandler(cache.FilteringResourceEventHandler{
 		FilterFunc: isSystemNamespace,
 		Handler:    cache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { s.mend() }},
 	})

@@ -45,7 +45,7 @@ func (p *priority) Admit(_ context.Context, a admission.Attributes, _ admission.
 	}
 	pod.Spec.Priority = &value
 	if pod.Spec.PreemptionPolicy == nil {
-		pod.Spec.PreemptionPolicy = ptr(corev1.PreemptLowerPriority)
+		pod.Spec.PreemptionPolicy = new(corev1.PreemptLowerPriority)
 	}
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 )
 
@@ -33,19 +33,24 @@ func TestDescribe(t *testing.T) {
 	if len(set.Keys) != 1 || set.Keys[0].Curve != "P-256" {
 		t.Fatalf("got %+v", set)
 	}
-	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(t, set.Keys[0].X), Y: number(t, set.Keys[0].Y)}
+	// SEC 1, section 2.3.3: 4 marks a point that is not compressed.
+	point := slices.Concat([]byte{4}, number(t, set.Keys[0].X), number(t, set.Keys[0].Y))
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !key.PublicKey.Equal(public) {
 		t.Error("another key")
 	}
 }
 
-func number(t *testing.T, text string) *big.Int {
+func number(t *testing.T, text string) []byte {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(b) != 32 {
 		t.Fatalf("%q: %v", text, err)
 	}
-	return new(big.Int).SetBytes(b)
+	return b
 }
 
 func read(t *testing.T, serve http.HandlerFunc, contentType string, into any) {

@@ -53,13 +53,13 @@ func (i *Issuer) Issue(_ context.Context, req resource.TokenRequest) (string, []
 		Kubernetes: private{Namespace: account.Namespace, ServiceAccount: refOf(account)},
 	}
 	if req.Pod != nil {
-		c.Kubernetes.Pod = ptr(refOf(req.Pod))
+		c.Kubernetes.Pod = new(refOf(req.Pod))
 	}
 	if req.Secret != nil {
-		c.Kubernetes.Secret = ptr(refOf(req.Secret))
+		c.Kubernetes.Secret = new(refOf(req.Secret))
 	}
 	if req.Node != nil {
-		c.Kubernetes.Node = ptr(refOf(req.Node))
+		c.Kubernetes.Node = new(refOf(req.Node))
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, c)
 	token.Header["kid"] = i.kid
@@ -71,5 +71,3 @@ func (i *Issuer) Issue(_ context.Context, req resource.TokenRequest) (string, []
 }
 
 func refOf(obj metav1.Object) ref { return ref{Name: obj.GetName(), UID: string(obj.GetUID())} }
-
-func ptr[T any](v T) *T { return &v }

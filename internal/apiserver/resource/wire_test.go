@@ -30,7 +30,7 @@ func TestWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	cm.Data["k"] = "w"
-	if cm, err = maps.Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
+	if _, err = maps.Update(ctx, cm, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []struct {

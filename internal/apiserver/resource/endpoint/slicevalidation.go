@@ -26,8 +26,8 @@ func validateSlice(_ context.Context, s *discoveryv1.EndpointSlice) field.ErrorL
 	return append(errs, validateSlicePorts(s.Ports, field.NewPath("ports"))...)
 }
 
-func validateSliceUpdate(_ context.Context, s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := validateSlice(nil, s)
+func validateSliceUpdate(ctx context.Context, s, old *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := validateSlice(ctx, s)
 	return append(errs, apivalidation.ValidateImmutableField(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 }
 

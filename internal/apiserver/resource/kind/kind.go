@@ -23,6 +23,7 @@ package kind
 
 import (
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -136,9 +137,7 @@ func (k Kind[T]) attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 		set["metadata.namespace"] = t.GetNamespace()
 	}
 	if k.Fields != nil {
-		for name, value := range k.Fields(t) {
-			set[name] = value
-		}
+		maps.Copy(set, k.Fields(t))
 	}
 	return labels.Set(t.GetLabels()), set, nil
 }

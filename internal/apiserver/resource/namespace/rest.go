@@ -2,6 +2,7 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -117,7 +118,7 @@ func (r *REST) begin(ctx context.Context, ns *corev1.Namespace, validate rest.Va
 	err = r.store.Storage.GuaranteedUpdate(ctx, key, out, false, preconditions, storage.SimpleUpdate(mark), dryrun.IsDryRun(options.DryRun), nil)
 	if err != nil {
 		err = storageerr.InterpretGetError(err, corev1.Resource("namespaces"), ns.Name)
-		if _, ok := err.(*apierrors.StatusError); !ok {
+		if _, ok := errors.AsType[*apierrors.StatusError](err); !ok {
 			err = apierrors.NewInternalError(err)
 		}
 		return nil, false, err

@@ -48,7 +48,7 @@ func validatePodCIDRs(cidrs []string, path *field.Path) field.ErrorList {
 		dual, err := netutils.IsDualStackCIDRStrings(cidrs)
 		switch {
 		case err != nil:
-			errs = append(errs, field.InternalError(path, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%v", err)))
+			errs = append(errs, field.InternalError(path, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err)))
 		case !dual || len(cidrs) > 2:
 			errs = append(errs, field.Invalid(path, cidrs, "may specify no more than one CIDR for each IP family"))
 		}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -98,7 +99,7 @@ func (r *BindingREST) assign(ctx context.Context, name string, b *corev1.Binding
 	}
 	err = storageerr.InterpretGetError(err, corev1.Resource("pods"), name)
 	err = storageerr.InterpretUpdateError(err, corev1.Resource("pods"), name)
-	if _, ok := err.(*apierrors.StatusError); !ok {
+	if _, ok := errors.AsType[*apierrors.StatusError](err); !ok {
 		err = apierrors.NewConflict(corev1.Resource("pods/binding"), name, err)
 	}
 	return err

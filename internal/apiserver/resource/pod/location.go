@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -80,10 +81,8 @@ func names(containers []corev1.Container) []string {
 }
 
 func hasContainer(pod *corev1.Pod, name string) bool {
-	for _, n := range append(names(pod.Spec.Containers), names(pod.Spec.InitContainers)...) {
-		if n == name {
-			return true
-		}
+	if slices.Contains(append(names(pod.Spec.Containers), names(pod.Spec.InitContainers)...), name) {
+		return true
 	}
 	for _, c := range pod.Spec.EphemeralContainers {
 		if c.Name == name {

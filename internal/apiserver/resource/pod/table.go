@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -169,8 +170,7 @@ func (s *summary) init(pod *corev1.Pod) bool {
 // word on the reason.
 func (s *summary) main(pod *corev1.Pod) {
 	running := false
-	for i := len(pod.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		c := pod.Status.ContainerStatuses[i]
+	for _, c := range slices.Backward(pod.Status.ContainerStatuses) {
 		s.restarts += int(c.RestartCount)
 		latest(&s.last, c)
 		switch {

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -124,10 +125,8 @@ func validateDescending(target string, at *field.Path) field.ErrorList {
 }
 
 func validateNoBacksteps(target string, at *field.Path) field.ErrorList {
-	for _, part := range strings.Split(target, "/") {
-		if part == ".." {
-			return field.ErrorList{field.Invalid(at, target, "must not contain '..'")}
-		}
+	if slices.Contains(strings.Split(target, "/"), "..") {
+		return field.ErrorList{field.Invalid(at, target, "must not contain '..'")}
 	}
 	return nil
 }

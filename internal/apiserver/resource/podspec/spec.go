@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -29,10 +30,8 @@ func oneOf[T ~string](path *field.Path, value T, valid ...T) field.ErrorList {
 }
 
 func anyOf[T ~string](path *field.Path, value T, valid ...T) field.ErrorList {
-	for _, v := range valid {
-		if v == value {
-			return nil
-		}
+	if slices.Contains(valid, value) {
+		return nil
 	}
 	return field.ErrorList{field.NotSupported(path, value, valid)}
 }

@@ -26,10 +26,9 @@ func validateVolumes(volumes []corev1.Volume, path *field.Path) (map[string]core
 	for i := range volumes {
 		v, at := &volumes[i], path.Index(i)
 		el := validateSource(&v.VolumeSource, at)
-		switch {
-		case v.Name == "":
+		if v.Name == "" {
 			el = append(el, field.Required(at.Child("name"), ""))
-		default:
+		} else {
 			el = append(el, messages(at.Child("name"), v.Name, validation.IsDNS1123Label(v.Name))...)
 		}
 		if _, ok := known[v.Name]; ok {
