@@ -132,7 +132,12 @@ func (n *node) start() {
 		n.t.Fatal("service is not ready")
 	}
 	n.s = s
-	n.stop = func() { cancel(); <-done }
+	n.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			n.t.Log(err)
+		}
+	}
 }
 
 func (n *node) close() {

@@ -58,10 +58,9 @@ func criImage(img image.Image) *runtimeapi.Image {
 		Spec: &runtimeapi.ImageSpec{},
 	}
 	user, _, _ := strings.Cut(img.Config.User, ":")
-	switch uid, err := parseID(user); {
-	case err == nil:
+	if uid, err := parseID(user); err == nil {
 		out.Uid = &runtimeapi.Int64Value{Value: int64(uid)}
-	default:
+	} else {
 		// A bad number stays a text: nobody takes it for a user id.
 		out.Username = user
 	}

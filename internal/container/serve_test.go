@@ -25,7 +25,12 @@ func TestServedOnASocket(t *testing.T) {
 	case err := <-done:
 		t.Fatal(err)
 	}
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Log(err)
+		}
+	}()
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}

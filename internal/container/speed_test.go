@@ -85,7 +85,7 @@ func BenchmarkMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		time.Sleep(3 * time.Second) // the supervisor tidies up when it is quiet
+		time.Sleep(3 * time.Second) //nolint:forbidigo // the supervisor tidies up when it is quiet
 	}
 	b.ReportMetric(private(b, info.PID), "supervisor-KiB")
 	b.ReportMetric(private(b, pauses[50]), "pause-KiB")

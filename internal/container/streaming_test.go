@@ -107,7 +107,7 @@ func TestPortForward(t *testing.T) {
 	box, config := n.sandbox("pod", nil)
 	id := n.run(box, config, "app", nil, "sh", "-c", "nc -l -p 8080 -e sh -c 'read x; echo got $x' & until grep -q 1F90 /proc/net/tcp /proc/net/tcp6; do true; done; echo ready; wait")
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(n.log(id), "ready") && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // a log has no reader to wake
 	}
 	var out sink
 	ctx, cancel := context.WithTimeout(n.ctx(), 10*time.Second)

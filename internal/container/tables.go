@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -175,7 +176,7 @@ type undo []func()
 func (u *undo) add(f func()) { *u = append(*u, f) }
 
 func (u undo) run() {
-	for i := len(u) - 1; i >= 0; i-- {
-		u[i]()
+	for _, f := range slices.Backward(u) {
+		f()
 	}
 }

@@ -77,8 +77,8 @@ func isNumber(text string) bool {
 // else what the image says ("user", "user:group", names or numbers).
 func resolveUser(sc *runtimeapi.LinuxContainerSecurityContext, imageUser string, known accounts) (identity, error) {
 	user, grp := imageUser, ""
-	if i := strings.IndexByte(imageUser, ':'); i >= 0 {
-		user, grp = imageUser[:i], imageUser[i+1:]
+	if name, group, ok := strings.Cut(imageUser, ":"); ok {
+		user, grp = name, group
 		if grp == "" || strings.Contains(grp, ":") {
 			return identity{}, fmt.Errorf("user %q is not of the form user or user:group", imageUser)
 		}
