@@ -106,7 +106,7 @@ func TestGarbageOrphans(t *testing.T) {
 	}
 	// The graph learns of the children through their watch; upstream's has the
 	// same window.
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond) //nolint:forbidigo // nothing tells what the graph has seen
 	remove(t, ns, "a", metav1.DeletePropagationOrphan)
 	within(t, 5*time.Second, "a gone", gone(t, ns, "a"))
 	list, err := shared.client.CoreV1().ConfigMaps(ns).List(context.Background(), metav1.ListOptions{})

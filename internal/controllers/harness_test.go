@@ -90,7 +90,7 @@ func startCluster(ctx context.Context, server *apitest.Server) (wait func(), err
 	go func() { done <- set.Run(ctx, func() {}) }()
 	go func() { done <- sched.Run(ctx, func() {}) }()
 	shared = &cluster{client: server.Client(), server: server, agent: a}
-	return func() { <-done; <-done }, nil
+	return func() { _, _ = <-done, <-done }, nil
 }
 
 // agent plays a node: it runs every pod at once, and ends it when told to.
@@ -171,7 +171,7 @@ func within(t *testing.T, limit time.Duration, what string, ok func() (bool, str
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %s: %s", what, limit, state)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // conditions of any kind are asked for
 	}
 }
 

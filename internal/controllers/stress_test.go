@@ -130,7 +130,7 @@ func TestRestIsRest(t *testing.T) {
 	// Namespaces of earlier tests may still be going.
 	within(t, 60*time.Second, "quiet for two seconds", func() (bool, string) {
 		before = version()
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // it is silence that is waited for
 		now := version()
 		return now == before, before + " -> " + now
 	})

@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -79,12 +80,7 @@ func inherit(to, from map[string]string) bool {
 }
 
 func skipped(key string) bool {
-	for _, k := range notInherited {
-		if k == key {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(notInherited, key)
 }
 
 // history appends a past revision and drops the oldest beyond the length.

@@ -3,6 +3,7 @@ package deployment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -165,8 +166,8 @@ func deadlineIn(d *appsv1.Deployment, s *appsv1.DeploymentStatus, now time.Time)
 // one's first.
 func replicaFailure(o observation) *appsv1.DeploymentCondition {
 	sets := o.all()
-	for i := len(sets) - 1; i >= 0; i-- {
-		for _, c := range sets[i].Status.Conditions {
+	for _, set := range slices.Backward(sets) {
+		for _, c := range set.Status.Conditions {
 			if c.Type == appsv1.ReplicaSetReplicaFailure {
 				return &appsv1.DeploymentCondition{
 					Type: appsv1.DeploymentReplicaFailure, Status: c.Status, Reason: c.Reason, Message: c.Message,

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -134,12 +135,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (reconcile.Resu
 }
 
 func hasFinalizer(n *corev1.Namespace) bool {
-	for _, f := range n.Spec.Finalizers {
-		if f == corev1.FinalizerKubernetes {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes)
 }
 
 func client404(err error) error {
