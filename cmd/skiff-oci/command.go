@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -66,6 +67,9 @@ func verbs() []verb {
 }
 
 func command(args []string) int {
+	// A command ends before its garbage counts; those that go on (events, a terminal) collect it at this size.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(32 << 20)
 	a := &app{ctx: context.Background(), stdout: os.Stdout}
 	code, err := a.dispatch(args)
 	if err == nil {

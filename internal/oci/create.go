@@ -130,14 +130,37 @@ func (cr *creation) makeCgroup(context.Context) error {
 			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: cgroup %q is not empty (%d processes)", p, len(pids)))
 		}
 	}
-	if err := m.Create(); err != nil {
+	if err = m.Create(); err != nil {
 		return err
 	}
 	if !existed {
 		cr.onFail(func() { _ = m.Destroy() })
 	}
+	if existed || !roomy(cr.o.Spec) {
+		return cr.setLimits()
+	}
+	cr.sp.tasks, err = m.Tasks("")
+	for _, f := range cr.sp.tasks {
+		cr.files.owned = append(cr.files.owned, f)
+	}
+	return err
+}
+
+// roomy tells whether init can start inside the container's limits; else it enters the cgroup when it runs.
+func roomy(s *specs.Spec) bool {
+	if s.Linux == nil || s.Linux.Resources == nil {
+		return true
+	}
+	if p := s.Linux.Resources.Pids; p != nil && p.Limit != nil && *p.Limit > 0 && *p.Limit < cgroup.RoomPids {
+		return false
+	}
+	c := s.Linux.Resources.CPU
+	return c == nil || c.Quota == nil || *c.Quota <= 0 || *c.Quota >= cgroup.RoomQuota
+}
+
+func (cr *creation) setLimits() error {
 	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil {
-		if err := m.Set(l.Resources); err != nil {
+		if err := cr.c.cg.Set(l.Resources); err != nil {
 			return fmt.Errorf("linux.resources: %w", err)
 		}
 	}
@@ -216,10 +239,19 @@ func (cr *creation) placeInit(context.Context) error {
 	var c coder
 	cr.plan.stateJSON = cr.c.hookState(specs.StateCreating)
 	cr.plan.code(&c)
-	if err := cr.wire.sendPlan(c.b); err != nil {
+	err := cr.wire.sendPlan(c.b)
+	if errors.Is(err, unix.EPIPE) {
+		return cr.child.died()
+	}
+	if err != nil {
 		return fmt.Errorf("sending the plan: %w", err)
 	}
-	if err := cr.c.cg.Add(cr.child.pid, ""); err != nil {
+	if cr.child.placed {
+		err = cr.setLimits() // while init's runtime starts; init does nothing before it is told to
+	} else {
+		err = cr.c.cg.Add(cr.child.pid, "")
+	}
+	if err != nil {
 		return err
 	}
 	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)

@@ -65,6 +65,12 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	defer w.f.Close()
 	sp.sock = files.add(theirs, true)
 	sp.files = files.list()
+	if c.cg.Roomy() {
+		if sp.tasks, err = c.cg.Tasks(o.SubCgroup); err != nil {
+			return nil, err
+		}
+		files.owned = append(files.owned, sp.tasks...)
+	}
 	ch, err := sp.run()
 	if err != nil {
 		return nil, err
@@ -129,11 +135,17 @@ func (c *Container) sharesUserNS() bool {
 func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch *child, proc *Process, pl *plan) error {
 	var enc coder
 	pl.code(&enc)
-	if err := w.sendPlan(enc.b); err != nil {
+	err := w.sendPlan(enc.b)
+	if errors.Is(err, unix.EPIPE) {
+		return ch.died()
+	}
+	if err != nil {
 		return fmt.Errorf("sending the plan: %w", err)
 	}
-	if err := c.addExec(ch.pid, o.SubCgroup); err != nil {
-		return err
+	if !ch.placed {
+		if err := c.addExec(ch.pid, o.SubCgroup); err != nil {
+			return err
+		}
 	}
 	setOOMScore(ch.pid, &pl.process, o.Warn)
 	if err := w.send(msgGo, nil); err != nil {

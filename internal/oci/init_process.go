@@ -92,9 +92,16 @@ func (s *initState) ownStdio() {
 }
 
 // becomeUser gives up everything the process shall not have, in the order in which each step still has the right to
-// do its work: bounding set, ids with capabilities kept, capabilities, working directory, no_new_privs, seccomp.
+// do its work: descriptors, bounding set, ids with capabilities kept, capabilities, working directory, no_new_privs, seccomp.
 func (s *initState) becomeUser() error {
 	p := &s.process
+	// What the process itself would not do comes before a profile that may forbid it (close_range is newer than many).
+	if err := s.closeOwn(); err != nil {
+		return err
+	}
+	if err := s.keepFiles(); err != nil {
+		return err
+	}
 	if !p.noNewPrivs { // then loading needs CAP_SYS_ADMIN, so it comes before that goes
 		if err := s.loadSeccomp(); err != nil {
 			return err
@@ -111,16 +118,10 @@ func (s *initState) becomeUser() error {
 	if err := s.setIDs(); err != nil {
 		return err
 	}
-	if err := s.closeOwn(); err != nil {
-		return err
-	}
 	if err := s.enterCwd(); err != nil {
 		return err
 	}
 	if err := s.applyCaps(); err != nil {
-		return err
-	}
-	if err := s.keepFiles(); err != nil {
 		return err
 	}
 	if !p.noNewPrivs {

@@ -25,21 +25,22 @@ type spawn struct {
 	timeNS      *os.File
 	timeOffsets string // lines of timens_offsets
 	userNS      *os.File
-	cgroupFD    int // v2: born in this cgroup (clone3 CLONE_INTO_CGROUP, Linux 5.7); 0: not
+	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters; nil: the caller places init
 	uids        []syscall.SysProcIDMap
 	gids        []syscall.SysProcIDMap
 }
 
 // child is a running init.
 type child struct {
-	pid   int
-	pidfd *os.File
+	pid    int
+	pidfd  *os.File
+	placed bool // in its cgroups already
 }
 
 // run clones init. A pid namespace applies to the children of the thread that entered it, so that thread is locked, and
 // given up if it cannot find back.
 func (s *spawn) run() (*child, error) {
-	if s.userNS != nil || s.timeNS != nil || s.newTime {
+	if s.staged() {
 		if s.clone&unix.CLONE_NEWUSER != 0 {
 			return nil, errors.New("linux.namespaces: a new user namespace together with a time namespace is not supported")
 		}
@@ -78,9 +79,20 @@ func (s *spawn) forkInPidNS() (*child, error) {
 	return c, err
 }
 
+func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
+
 func (s *spawn) fork() (*child, error) {
-	fds := make([]uintptr, len(s.files))
-	for i, f := range s.files {
+	exe, files := s.exe, s.files
+	if len(s.tasks) > 0 {
+		entrance, with, err := s.entrance()
+		if err != nil {
+			return nil, err
+		}
+		defer entrance.Close()
+		exe, files = entrance, with
+	}
+	fds := make([]uintptr, len(files))
+	for i, f := range files {
 		fds[i] = f.Fd()
 	}
 	fd := -1
@@ -89,14 +101,11 @@ func (s *spawn) fork() (*child, error) {
 		Env: initEnv(),
 		Sys: &syscall.SysProcAttr{Cloneflags: s.clone, PidFD: &fd, UidMappings: s.uids, GidMappings: s.gids},
 	}
-	if s.cgroupFD > 0 {
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.cgroupFD
-	}
 	if len(s.uids) > 0 {
 		attr.Sys.Credential = &syscall.Credential{}
 		attr.Sys.GidMappingsEnableSetgroups = true
 	}
-	path, done, err := execPath(s.exe, fds)
+	path, done, err := execPath(exe, fds)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +115,7 @@ func (s *spawn) fork() (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
-	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd")}, nil
+	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: len(s.tasks) > 0}, nil
 }
 
 // initEnv spares init what it has no use for: it allocates little and lives for a millisecond, so no collector runs,
@@ -143,6 +152,9 @@ func (c *child) died() error {
 		return errors.New("init died")
 	case st.Signal != 0:
 		return fmt.Errorf("init was killed by signal %d (%v)", int(st.Signal), st.Signal)
+	}
+	if c.placed && st.Code > stageFirst && st.Code < len(stageSteps) {
+		return fmt.Errorf("init ended while %s", stageSteps[st.Code])
 	}
 	return fmt.Errorf("init ended with exit code %d", st.Code)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ import (
 var stageSteps = [...]string{
 	"", "entering the user namespace", "entering the time namespace", "entering the pid namespace",
 	"making the time namespace", "opening timens_offsets", "writing timens_offsets", "becoming group 0 in the user namespace",
-	"becoming user 0 in the user namespace", "cloning init", "executing init",
+	"becoming user 0 in the user namespace", "cloning init", "executing init", "entering the cgroups",
 }
 
 const (
@@ -45,12 +44,17 @@ const (
 	stageUID
 	stageClone
 	stageExec
+	stageCgroup
 )
 
+// stageFirst is below the numbers that only an entrance ends with: small ones are init's own exit codes.
+const stageFirst = stageClone
+
 // stageProgram is written for one use: all numbers are known.
-func (s *spawn) stageProgram(exe, status int, user, time, pid int) func(*assembler) {
+func (s *spawn) stageProgram(exe, status int, user, time, pid int, tasks []int) func(*assembler) {
 	return func(a *assembler) {
 		a.call(unix.SYS_PRCTL, num(unix.PR_SET_DUMPABLE), num(0), num(0), num(0), num(0))
+		enterCgroups(a, tasks)
 		for _, n := range [...]struct {
 			fd   int
 			flag uint64
@@ -71,12 +75,7 @@ func (s *spawn) stageProgram(exe, status int, user, time, pid int) func(*assembl
 			a.call(unix.SYS_SETRESUID, num(0), num(0), num(0))
 			a.exitIfNegative(stageUID)
 		}
-		argv := a.pointers(a.cstring("skiff-oci"), a.cstring("init"), a.cstring(strconv.Itoa(s.sock)))
-		var env []operand
-		for _, e := range initEnv() {
-			env = append(env, a.cstring(e))
-		}
-		envv := a.pointers(env...)
+		argv, envv := s.initArgs(a)
 		a.call(unix.SYS_CLONE, num(s.clone|unix.CLONE_PARENT|uintptr(unix.SIGCHLD)), num(0), num(0), num(0), num(0))
 		a.exitIfNegative(stageClone)
 		a.ifZero(func() {
@@ -95,7 +94,7 @@ func (s *spawn) stageNewTime(a *assembler) {
 		return
 	}
 	// In the caller's mount namespace this is the host's procfs. The stage's next descriptor is the first free one.
-	fd := len(s.files) + s.stageFiles()
+	fd := len(s.files) + s.stageFiles() + len(s.tasks)
 	a.call(unix.SYS_OPENAT, num(uint32(0xffffff9c)), a.cstring("/proc/self/timens_offsets"), num(unix.O_WRONLY|unix.O_CLOEXEC), num(0))
 	a.exitIfNegative(stageOpenOffsets)
 	a.call(unix.SYS_WRITE, num(fd), a.ref([]byte(s.timeOffsets)), num(len(s.timeOffsets)))
@@ -130,7 +129,11 @@ func (s *spawn) runStaged() (*child, error) {
 			ns[i] = files.add(f, false)
 		}
 	}
-	prog, err := memfile("stage", image(s.stageProgram(exe, status, ns[0], ns[1], ns[2])))
+	var tasks []int
+	for _, f := range s.tasks {
+		tasks = append(tasks, files.add(f, false))
+	}
+	prog, err := memfile("stage", image(s.stageProgram(exe, status, ns[0], ns[1], ns[2], tasks)))
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +170,11 @@ func (s *spawn) runStaged() (*child, error) {
 	if _, err := r.Read(buf[:]); err != nil {
 		return nil, fmt.Errorf("reading init's pid: %w", err)
 	}
-	return adopt(int(binary.NativeEndian.Uint64(buf[:])))
+	c, err := adopt(int(binary.NativeEndian.Uint64(buf[:])))
+	if err == nil {
+		c.placed = len(s.tasks) > 0
+	}
+	return c, err
 }
 
 // adopt opens a child that nobody but us reaps.

@@ -1,0 +1,64 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// What the start of a small Go program wants: fewer tasks, or a smaller share of the CPU, and it dies or waits for
+// most of a scheduling period.
+const (
+	RoomPids  = 16
+	RoomQuota = 20_000 // of the usual 100,000 us
+)
+
+// Tasks opens the v1 files with which a thread enters the cgroup, or one below it, by itself: it writes "0". There are
+// none on v2.
+func (m *Manager) Tasks(sub string) (files []*os.File, err error) {
+	if m.Layout.V2 {
+		return nil, nil
+	}
+	for i, d := range m.dirs {
+		dir := filepath.Join(d, sub)
+		if sub != "" {
+			base := m.Layout.Hierarchies[i].Mount
+			if _, err = m.makeAll(base, strings.TrimPrefix(dir, base)); err != nil {
+				err = fmt.Errorf("creating cgroup %q: %w", dir, err)
+				break
+			}
+		}
+		fd := -1
+		if fd, err = openWrite(dir, "tasks"); err != nil {
+			break
+		}
+		files = append(files, os.NewFile(uintptr(fd), "tasks"))
+	}
+	if err == nil {
+		return files, nil
+	}
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	return nil, err
+}
+
+// Roomy tells whether a v1 cgroup has room for a Go program to start in: it is not frozen, and not near its limits.
+func (m *Manager) Roomy() bool {
+	if m.Layout.V2 || m.Frozen() {
+		return false
+	}
+	if d := m.Dir("pids"); d != "" {
+		if limit := number(d, "pids.max"); limit > 0 && number(d, "pids.current")+RoomPids > limit {
+			return false
+		}
+	}
+	if d := m.Dir("cpu"); d != "" {
+		if quota := number(d, "cpu.cfs_quota_us"); quota > 0 && quota < RoomQuota {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,96 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
+)
+
+// TestBornInCgroups: init and later processes are in every cgroup of the container, both where they enter it before
+// init's program runs and where they are put there, because init would find too little room.
+func TestBornInCgroups(t *testing.T) {
+	few, many, slow := int64(8), int64(100), int64(5000)
+	for name, r := range map[string]*specs.LinuxResources{
+		"no limits":      nil,
+		"room for tasks": {Pids: &specs.LinuxPids{Limit: &many}},
+		"few tasks":      {Pids: &specs.LinuxPids{Limit: &few}},
+		"little CPU":     {CPU: &specs.LinuxCPU{Quota: &slow}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t, "exec sleep 1000")
+			b.spec.Linux.Resources = r
+			if err := b.create(); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.c.Start(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			p, err := b.c.Exec(context.Background(), ExecOptions{Spec: &specs.Process{Args: []string{"sleep", "1000"}, Cwd: "/",
+				Env: []string{"PATH=/bin"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkCgroups(t, b.c, b.c.Init.PID)
+			checkCgroups(t, b.c, p.PID)
+			// Init, the reaper of the pid namespace, cannot go before its processes are reaped by their parent: us.
+			if err := pidfd.Signal(p.PIDFD, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			p.Close()
+		})
+	}
+}
+
+func checkCgroups(t *testing.T, c *Container, pid int) {
+	t.Helper()
+	in, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line := range strings.Lines(string(in)) {
+		if strings.HasSuffix(strings.TrimSpace(line), ":"+c.CgroupPath()) {
+			found++
+		}
+	}
+	if want := len(c.cg.Dirs()); found != want {
+		t.Errorf("process %d is in %d cgroups of the container, want %d:\n%s", pid, found, want, in)
+	}
+}
+
+// TestEntranceFails: an entrance that cannot enter a cgroup says so, and nothing is left.
+func TestEntranceFails(t *testing.T) {
+	b := newBox(t, "true")
+	steps := createParentSteps()
+	for i, s := range steps {
+		if s.name == "clone" {
+			steps[i].do = func(cr *creation, ctx context.Context) error {
+				if len(cr.sp.tasks) == 0 {
+					t.Skip("this machine has cgroup v2: there is no entrance")
+				}
+				null, err := os.Open("/dev/null") // writing to it is refused
+				if err != nil {
+					return err
+				}
+				defer null.Close()
+				cr.sp.tasks[0] = null
+				return s.do(cr, ctx)
+			}
+		}
+	}
+	_, err := create(context.Background(), b.opts, steps)
+	if err == nil || !strings.Contains(err.Error(), "entering the cgroups") {
+		t.Errorf("error %v", err)
+	}
+	b.clean()
+}
