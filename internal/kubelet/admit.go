@@ -21,7 +21,9 @@ func (w *worker) admit(now time.Time) {
 	w.admitted = true
 	over := w.pod.DeletionTimestamp != nil || w.removed || w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded
 	if over || len(w.view.Sandboxes) > 0 {
-		w.k.admission.add(w.pod)
+		if !w.removed {
+			w.k.admission.add(w.pod)
+		}
 		w.k.objects.add(w.pod)
 		return
 	}

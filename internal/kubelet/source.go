@@ -57,6 +57,9 @@ func (k *Kubelet) podGone(pod *v1.Pod) {
 		return
 	}
 	k.statuses.forget(pod.UID)
+	// The scheduler gives away what a pod had as soon as its object is gone,
+	// also by force: the next pod waits here for the port, and is not refused.
+	k.admission.remove(pod.UID)
 	if w := k.worker(pod.UID); w != nil {
 		w.tell(func(i *inbox) { i.pod, i.removed = pod, true })
 	}
