@@ -41,6 +41,7 @@ func TestContainerIsConfined(t *testing.T) {
 		c.Linux.SecurityContext.MaskedPaths = []string{"/proc/interrupts", "/proc/scsi"}
 		c.Linux.SecurityContext.ReadonlyPaths = []string{"/proc/sys"}
 		c.Linux.SecurityContext.NoNewPrivs = true
+		c.Linux.SecurityContext.Seccomp = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 	}, "sleep", "1000")
 	out, _ := n.exec(id, "cat", "/proc/1/status")
 	for _, want := range []string{"CapInh:\t0000000000000000", "CapBnd:\t00000000000005fb", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
@@ -177,5 +178,34 @@ func TestSysctls(t *testing.T) {
 	n.wait(id)
 	if got := strings.Fields(n.log(id)); len(got) != 2 || got[0] != "2000" {
 		t.Errorf("sysctl: %q", got)
+	}
+}
+
+func TestSeccompProfile(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sc   *runtimeapi.LinuxContainerSecurityContext
+		want bool
+	}{
+		"none named": {&runtimeapi.LinuxContainerSecurityContext{}, false},
+		"default":    {&runtimeapi.LinuxContainerSecurityContext{Seccomp: &runtimeapi.SecurityProfile{}}, true},
+		"unconfined": {&runtimeapi.LinuxContainerSecurityContext{Seccomp: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}}, false},
+		"privileged": {&runtimeapi.LinuxContainerSecurityContext{Privileged: true, Seccomp: &runtimeapi.SecurityProfile{}}, false},
+	} {
+		got, err := seccompFor(tc.sc, nil)
+		if err != nil || (got != nil) != tc.want {
+			t.Errorf("%s: filter %v, %v; want one: %v", name, got != nil, err, tc.want)
+		}
+	}
+}
+
+func TestGroupNeedsUser(t *testing.T) {
+	group := &runtimeapi.Int64Value{Value: 1002}
+	_, err := resolveUser(&runtimeapi.LinuxContainerSecurityContext{RunAsGroup: group}, "1000", accounts{})
+	if err == nil || !strings.Contains(err.Error(), "run_as_group") {
+		t.Errorf("a group without a user: %v", err)
+	}
+	who, err := resolveUser(&runtimeapi.LinuxContainerSecurityContext{RunAsGroup: group, RunAsUser: &runtimeapi.Int64Value{Value: 1001}}, "1000", accounts{})
+	if err != nil || who.UID != 1001 || who.GID != 1002 {
+		t.Errorf("user and group: %+v, %v", who, err)
 	}
 }

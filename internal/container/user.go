@@ -90,6 +90,11 @@ func resolveUser(sc *runtimeapi.LinuxContainerSecurityContext, imageUser string,
 		user, grp = sc.GetRunAsUsername(), ""
 	}
 	if sc.GetRunAsGroup() != nil {
+		// The CRI: "otherwise, the runtime MUST error". The group would go with
+		// whatever user the image names.
+		if sc.GetRunAsUser() == nil && sc.GetRunAsUsername() == "" {
+			return identity{}, fmt.Errorf("run_as_group %d needs run_as_user or run_as_username", sc.GetRunAsGroup().GetValue())
+		}
 		grp = strconv.FormatInt(sc.GetRunAsGroup().GetValue(), 10)
 	}
 	who, name, err := known.user(user)

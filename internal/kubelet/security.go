@@ -68,6 +68,8 @@ func runAs(sc *v1.SecurityContext, uid *int64, username string) (*runtimeapi.Int
 		return &runtimeapi.Int64Value{Value: *sc.RunAsUser}, ""
 	case uid != nil:
 		return &runtimeapi.Int64Value{Value: *uid}, ""
+	case username == "": // an image that names nobody runs as root
+		return &runtimeapi.Int64Value{}, ""
 	default:
 		return nil, username
 	}
