@@ -188,12 +188,12 @@ func (w *worker) actStart(a action) {
 	}
 	w.operation(c.Name, func(ctx context.Context) func() {
 		err := s.run(ctx)
-		return func() { w.started(c, s, err) }
+		return func() { w.started(c, err) }
 	})
 }
 
 // started takes in how a start ended.
-func (w *worker) started(c *v1.Container, s *start, err error) {
+func (w *worker) started(c *v1.Container, err error) {
 	var fail *startError
 	switch {
 	case err == nil:

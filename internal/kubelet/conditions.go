@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,7 +148,7 @@ func podReady(s *v1.PodStatus, pod *v1.Pod, containers v1.PodCondition) v1.PodCo
 		containers.Type = v1.PodReady
 		return containers
 	}
-	message := ""
+	var missing strings.Builder
 	for _, gate := range pod.Spec.ReadinessGates {
 		var found *v1.PodCondition
 		for i := range s.Conditions {
@@ -157,12 +158,12 @@ func podReady(s *v1.PodStatus, pod *v1.Pod, containers v1.PodCondition) v1.PodCo
 		}
 		switch {
 		case found == nil:
-			message += fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist. ", gate.ConditionType)
+			fmt.Fprintf(&missing, "corresponding condition of pod readiness gate %q does not exist. ", gate.ConditionType)
 		case found.Status != v1.ConditionTrue:
-			message += fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v. ", gate.ConditionType, found.Status)
+			fmt.Fprintf(&missing, "the status of pod readiness gate %q is not \"True\", but %v. ", gate.ConditionType, found.Status)
 		}
 	}
-	return condition(v1.PodReady, message == "", reasonGatesNotReady, trimRight(message))
+	return condition(v1.PodReady, missing.Len() == 0, reasonGatesNotReady, trimRight(missing.String()))
 }
 
 func trimRight(s string) string {

@@ -81,7 +81,7 @@ func containerAnnotations(pod *v1.Pod, c *v1.Container, attempt int) map[string]
 // have changed: only name and image, as upstream since 1.31.
 func containerHash(c *v1.Container) string {
 	h := fnv.New32a()
-	picked, _ := yaml.Marshal(map[string]string{"name": c.Name, "image": c.Image}) //nolint:errcheck // strings always marshal
+	picked, _ := yaml.Marshal(map[string]string{"name": c.Name, "image": c.Image}) // strings always marshal
 	_, _ = h.Write(picked)
 	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }

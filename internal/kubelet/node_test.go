@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -193,14 +194,6 @@ func (c *testCluster) run(group lifecycle.Group, after func()) {
 	}
 }
 
-// restartNode ends the node agent and the container layer and starts new ones;
-// the supervisor and the containers go on.
-func (c *testCluster) restartNode() {
-	c.t.Helper()
-	c.stop()
-	c.startNode()
-}
-
 func (c *testCluster) nodeTLS() *tls.Config {
 	pair, err := c.api.Authority.ServingCert(pki.ServingRequest{CommonName: "system:node:" + testNode, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
 	if err != nil {
@@ -256,7 +249,7 @@ func (c *testCluster) deleteAll() {
 		if left == 0 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // removal after the API object is nobody's event
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the removal after the API object is nobody's event
 	}
 	c.t.Error("workers are left")
 }
@@ -275,8 +268,8 @@ func (c *testCluster) purge() {
 	if err != nil {
 		c.t.Error(err)
 	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		_ = unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH)
+	for _, mount := range slices.Backward(mounts) {
+		_ = unix.Unmount(mount.Mountpoint, unix.MNT_DETACH)
 	}
 	if m, err := cgroup.New(c.cgroup); err != nil || m.Destroy() != nil {
 		c.t.Errorf("the cgroup %s is left: %v", c.cgroup, err)

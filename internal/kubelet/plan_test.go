@@ -3,6 +3,7 @@ package kubelet
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +36,21 @@ func podOfNames(policy v1.RestartPolicy, names ...string) *v1.Pod {
 	return pod
 }
 
+func count(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
 // rec makes a record from "name:state", the state being run, new, ok, or an exit
 // code; "name:state:n" gives a restart count.
 func rec(text string) containerRecord {
 	parts := strings.Split(text, ":")
 	r := containerRecord{Name: parts[0], ID: "id-" + parts[0], SandboxID: "box", StartedAt: epoch.Add(-time.Minute), FinishedAt: epoch}
 	if len(parts) > 2 {
-		fmt.Sscan(parts[2], &r.Restarts)
+		r.Restarts = count(parts[2])
 		r.ID += "-" + parts[2]
 	}
 	switch parts[1] {
@@ -53,7 +62,7 @@ func rec(text string) containerRecord {
 		r.State = runtimeapi.ContainerState_CONTAINER_EXITED
 	default:
 		r.State = runtimeapi.ContainerState_CONTAINER_EXITED
-		fmt.Sscan(parts[1], &r.ExitCode)
+		r.ExitCode = int32(count(parts[1]))
 	}
 	return r
 }

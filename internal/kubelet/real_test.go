@@ -392,7 +392,7 @@ func tryDeleteEarly(_ *testing.T, c *testCluster) {
 		name := fmt.Sprintf("early-%d", i)
 		c.pod(name, forever, nil)
 		if i > 0 {
-			time.Sleep(time.Duration(i*15) * time.Millisecond) // at different moments of the start
+			time.Sleep(time.Duration(i*15) * time.Millisecond) //nolint:forbidigo // at different moments of the start
 		}
 		c.remove(name)
 	}
@@ -410,7 +410,7 @@ func tryForce(t *testing.T, c *testCluster) {
 		if time.Now().After(deadline) {
 			t.Fatal("the container goes on")
 		}
-		time.Sleep(10 * time.Millisecond) // nothing tells of the end of a pod that has no object
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells of the end of a pod that has no object
 	}
 	if _, err := os.Stat(c.kubelet.podDir(string(p.UID))); !os.IsNotExist(err) {
 		t.Errorf("the pod's directory is left: %v", err)

@@ -108,7 +108,7 @@ func BenchmarkBurst(b *testing.B) {
 		if len(list.Items) == 0 {
 			break
 		}
-		time.Sleep(20 * time.Millisecond) // a measurement to this precision
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // a measurement to this precision
 	}
 	b.ReportMetric(time.Since(began).Seconds(), "gone-s")
 }

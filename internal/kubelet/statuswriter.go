@@ -186,29 +186,29 @@ func (s *statusWriter) write(e *statusEntry) {
 			err = s.delete(api)
 		}
 		<-s.slots
-		s.done(e, want, err)
+		if again := s.done(e, want, err); again > 0 {
+			time.AfterFunc(again, func() { s.write(e) })
+			return
+		}
 	}
 }
 
-// done notes how a write went; what failed is wanted again after a while, if
-// nothing newer is.
-func (s *statusWriter) done(e *statusEntry, want *v1.PodStatus, err error) {
+// done notes how a write went; what failed is wanted again after the time that
+// it returns, if nothing newer is.
+func (s *statusWriter) done(e *statusEntry, want *v1.PodStatus, err error) time.Duration {
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) && e.gone {
 		s.mu.Lock()
 		e.fails.reset()
 		s.mu.Unlock()
-		return
+		return 0
 	}
 	s.log.Warn("writing pod status", "pod", podName(e.api), "err", err)
 	s.mu.Lock()
-	delay := e.fails.next()
-	s.mu.Unlock()
-	time.Sleep(delay)
-	s.mu.Lock()
+	defer s.mu.Unlock()
 	if e.want == nil {
 		e.want = want
 	}
-	s.mu.Unlock()
+	return e.fails.next()
 }
 
 // writeTimeout bounds one request: the API server may be stopping.

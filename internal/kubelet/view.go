@@ -120,11 +120,6 @@ func (v *view) byID(id string) *containerRecord {
 	return nil
 }
 
-// anyRunning reports whether any container of the pod runs.
-func (v *view) anyRunning() bool {
-	return slices.ContainsFunc(v.Containers, func(c containerRecord) bool { return c.running() })
-}
-
 // observe asks the container layer for all it knows of a pod.
 func observe(ctx context.Context, rt runtimeapi.RuntimeServiceServer, uid string) (view, error) {
 	var v view

@@ -10,6 +10,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -99,7 +100,7 @@ func (a *Asker) exec(ctx context.Context, e *v1.ExecAction, t Target, timeout ti
 	output, code, err := a.Exec(ctx, t.ContainerID, e.Command, timeout)
 	text := cut(string(output))
 	switch {
-	case err == ErrTimeout:
+	case errors.Is(err, ErrTimeout):
 		return Failure, fmt.Sprintf("command timed out: %q timed out after %s", e.Command, timeout), nil
 	case err != nil:
 		return Unknown, text, err

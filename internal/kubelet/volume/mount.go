@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/moby/sys/mountinfo"
@@ -145,8 +146,8 @@ func unmountBelow(dir string) error {
 	if err != nil {
 		return fmt.Errorf("listing mounts below %s: %w", dir, err)
 	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		if err := unmountAll(mounts[i].Mountpoint); err != nil {
+	for _, mount := range slices.Backward(mounts) {
+		if err := unmountAll(mount.Mountpoint); err != nil {
 			return err
 		}
 	}
