@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestAbsentModules(t *testing.T) {
 
 func TestOtherErrorsAreNotExplained(t *testing.T) {
 	for _, err := range []error{nil, unix.EBUSY, errors.New("range is in use")} {
-		if got := explainNetwork(err); got != err {
+		if got := explainNetwork(err); fmt.Sprint(got) != fmt.Sprint(err) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}

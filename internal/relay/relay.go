@@ -95,7 +95,7 @@ func (r *Relay) serveTCP(l net.Listener) {
 			return
 		}
 		if err != nil {
-			time.Sleep(acceptPause) // descriptors are short: let some be closed
+			time.Sleep(acceptPause) //nolint:forbidigo // descriptors are short: nothing tells when one is closed
 			continue
 		}
 		go r.join(c.(*net.TCPConn))

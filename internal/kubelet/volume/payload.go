@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"time"
@@ -56,9 +57,7 @@ func (m *Manager) configMap(ctx context.Context, pod *v1.Pod, name string, items
 	for key, value := range cm.Data {
 		data[key] = []byte(value)
 	}
-	for key, value := range cm.BinaryData {
-		data[key] = value
-	}
+	maps.Copy(data, cm.BinaryData)
 	return project("config", data, items, isTrue(optional), mode, files)
 }
 
