@@ -123,6 +123,9 @@ func (h *handler) importArchive(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	// After both directions were used at once, net/http may begin to read the
+	// next request while it still reads the end of this body, and panics.
+	w.Header().Set("Connection", "close")
 	out := newLines(w)
 	opts := image.ImportOptions{Names: q["name"], Platform: platform, Progress: out.event}
 	imgs, err := h.importFrom(r.Context(), q.Get("path"), q.Get("dir") != "", r.Body, opts)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -26,10 +28,32 @@ func serve(t *testing.T) (*Client, *image.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: New(s)}
+	srv := &http.Server{Handler: New(s), ErrorLog: log.New(complaints{t}, "", 0)}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { srv.Close(); s.Close() })
 	return NewClient(socket), s
+}
+
+// complaints fails the test when the server has something to say: a handler
+// that panicked, above all.
+type complaints struct{ t *testing.T }
+
+func (c complaints) Write(p []byte) (int, error) {
+	c.t.Errorf("the server says: %s", p)
+	return len(p), nil
+}
+
+// TestImportOfStream sends archives of unknown length with something behind
+// their end, one after the other.
+func TestImportOfStream(t *testing.T) {
+	c, _ := serve(t)
+	body := archive(t)
+	for range 100 {
+		stream := io.MultiReader(bytes.NewReader(body), bytes.NewReader(make([]byte, 64<<10)))
+		if _, err := c.Import(t.Context(), "-", stream, ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func archive(t *testing.T) []byte {
