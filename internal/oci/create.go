@@ -140,9 +140,7 @@ func (cr *creation) makeCgroup(context.Context) error {
 		return cr.setLimits()
 	}
 	cr.sp.tasks, err = m.Tasks("")
-	for _, f := range cr.sp.tasks {
-		cr.files.owned = append(cr.files.owned, f)
-	}
+	cr.files.owned = append(cr.files.owned, cr.sp.tasks...)
 	return err
 }
 

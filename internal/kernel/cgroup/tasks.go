@@ -30,7 +30,7 @@ func (m *Manager) Tasks(sub string) (files []*os.File, err error) {
 				break
 			}
 		}
-		fd := -1
+		var fd int
 		if fd, err = openWrite(dir, "tasks"); err != nil {
 			break
 		}

@@ -37,7 +37,7 @@ func rollout(t *testing.T, s *cluster.Space) {
 			if answer, err := ask("tcp", addr); err != nil || answer == "" {
 				lost = append(lost, fmt.Errorf("answer %q: %w", answer, err))
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // one call after the other, at this pace
 		}
 	}()
 	inside := make(chan string)

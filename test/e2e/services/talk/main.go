@@ -76,7 +76,7 @@ func serve(ports []string) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	<-stop
-	time.Sleep(3 * time.Second)
+	time.Sleep(3 * time.Second) //nolint:forbidigo // a server that takes its time to end is what is tested
 	return nil
 }
 
@@ -177,6 +177,6 @@ func load(addr string) error {
 				first = err
 			}
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // one call after the other, at this pace
 	}
 }
