@@ -4,7 +4,6 @@ import (
 	"context"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -168,13 +167,7 @@ func (s *Service) sandboxStats(b *sandbox) *runtimeapi.PodSandboxStats {
 		},
 		Linux: &runtimeapi.LinuxPodSandboxStats{},
 	}
-	// The pod's own cgroup counts all of it; a sandbox that shares the default
-	// parent with others is only its pause.
-	cgroupPath := path.Dir(rec.CgroupPath)
-	if rec.Config.GetLinux().GetCgroupParent() == "" {
-		cgroupPath = rec.CgroupPath
-	}
-	if st, ok := cgroupStats(cgroupPath); ok && rec.Ready {
+	if st, ok := cgroupStats(podCgroup(rec)); ok && rec.Ready {
 		out.Linux.Cpu, out.Linux.Memory = s.cpuUsage(rec.ID, st), memoryUsage(st)
 		out.Linux.Process = &runtimeapi.ProcessUsage{Timestamp: st.Time.UnixNano(), ProcessCount: u64(st.PIDs)}
 	}
