@@ -31,28 +31,31 @@ func (s *initState) openNull() error {
 	return nil
 }
 
-// maskPaths covers directories with an empty read-only tmpfs and files with the null device.
-func (s *initState) maskPaths() error {
+// eachPlace calls cover with a descriptor of each path that is there.
+func (s *initState) eachPlace(field string, paths []string, cover func(p string, at int) error) error {
 	if !s.newMounts {
 		return nil
 	}
-	for _, p := range s.masked {
-		if err := s.maskPath(p); err != nil {
-			return fmt.Errorf("linux.maskedPaths: %q: %w", p, err)
+	for _, p := range paths {
+		at, err := s.rootDir().Path(p)
+		if absent(err) {
+			continue
+		}
+		if err == nil {
+			err = cover(p, at)
+			unix.Close(at)
+		}
+		if err != nil {
+			return fmt.Errorf("linux.%s: %q: %w", field, p, err)
 		}
 	}
 	return nil
 }
 
-func (s *initState) maskPath(p string) error {
-	at, err := s.rootDir().Path(p)
-	if absent(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(at)
+// maskPaths covers directories with an empty read-only tmpfs and files with the null device.
+func (s *initState) maskPaths() error { return s.eachPlace("maskedPaths", s.masked, s.maskPath) }
+
+func (s *initState) maskPath(p string, at int) (err error) {
 	c := &s.null
 	if mount.IsDir(at) {
 		c = &s.empty
@@ -99,26 +102,10 @@ func absent(err error) bool {
 
 // readonlyPaths covers each path with a read-only copy of itself.
 func (s *initState) readonlyPaths() error {
-	if !s.newMounts {
-		return nil
-	}
-	for _, p := range s.readonly {
-		if err := s.readonlyPath(p); err != nil {
-			return fmt.Errorf("linux.readonlyPaths: %q: %w", p, err)
-		}
-	}
-	return nil
+	return s.eachPlace("readonlyPaths", s.readonly, s.readonlyPath)
 }
 
-func (s *initState) readonlyPath(p string) error {
-	at, err := s.rootDir().Path(p)
-	if absent(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(at)
+func (s *initState) readonlyPath(p string, at int) error {
 	tree, err := mount.Clone(at, "", true)
 	if err != nil {
 		return err
