@@ -92,25 +92,24 @@ func (s *initState) ownStdio() {
 }
 
 // becomeUser gives up everything the process shall not have, in the order in which each step still has the right to
-// do its work: descriptors, bounding set, ids with capabilities kept, capabilities, working directory, no_new_privs, seccomp.
+// do its work: descriptors, bounding set, ids with capabilities kept, working directory, capabilities, no_new_privs,
+// seccomp. Without no_new_privs loading a profile needs CAP_SYS_ADMIN, so it comes before that goes; as little as
+// possible follows, because a profile may forbid what only we call (close_range, getcwd).
 func (s *initState) becomeUser() error {
 	p := &s.process
-	// What the process itself would not do comes before a profile that may forbid it (close_range is newer than many).
+	early := !p.noNewPrivs && len(p.seccomp) > 0
 	if err := s.closeOwn(); err != nil {
 		return err
 	}
 	if err := s.keepFiles(); err != nil {
 		return err
 	}
-	if !p.noNewPrivs { // then loading needs CAP_SYS_ADMIN, so it comes before that goes
-		if err := s.loadSeccomp(); err != nil {
-			return err
-		}
-	}
 	if p.hasCaps {
 		if err := caps.DropBounding(caps.Set(p.bounding)); err != nil {
 			return err
 		}
+	}
+	if p.hasCaps || early {
 		if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 			return os.NewSyscallError("prctl PR_SET_KEEPCAPS", err)
 		}
@@ -121,6 +120,11 @@ func (s *initState) becomeUser() error {
 	if err := s.enterCwd(); err != nil {
 		return err
 	}
+	if early {
+		if err := s.loadEarly(); err != nil {
+			return err
+		}
+	}
 	if err := s.applyCaps(); err != nil {
 		return err
 	}
@@ -129,6 +133,21 @@ func (s *initState) becomeUser() error {
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
+	}
+	return s.loadSeccomp()
+}
+
+// loadEarly gives a user other than root, who kept the permitted capabilities, their use for loading the profile. The
+// process gets those of its configuration right after, or loses them all at execve when it has none.
+func (s *initState) loadEarly() error {
+	if s.process.uid != 0 {
+		_, permitted, inheritable, err := caps.Current()
+		if err != nil {
+			return err
+		}
+		if err := caps.Apply(permitted, permitted, inheritable); err != nil {
+			return err
+		}
 	}
 	return s.loadSeccomp()
 }
