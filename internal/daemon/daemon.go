@@ -59,6 +59,8 @@ type daemon struct {
 	isReady atomic.Bool
 	// stopPods says that the pods are to be stopped with the daemon.
 	stopPods atomic.Bool
+	// rangesSeen lets other skiffs of this machine choose their ranges.
+	rangesSeen func()
 	// end stops the daemon.
 	end context.CancelFunc
 }
@@ -83,6 +85,10 @@ func Run(ctx context.Context, opts Options) error {
 	if err := apiserver.CheckPort(ctx, netip.Addr{}, d.cfg.APIPort); err != nil {
 		return err
 	}
+	if d.rangesSeen, err = lockMachine(); err != nil {
+		return err
+	}
+	defer d.rangesSeen()
 	if err := settle(&d.cfg, opts.Given); err != nil {
 		return err
 	}

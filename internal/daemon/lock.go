@@ -5,10 +5,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"skiff.dev/skiff/internal/config"
 )
+
+// lockMachine holds up other skiffs of this machine that start at the same time,
+// until release: the range that one chooses is to be seen by the next. The lock
+// is on a directory that is always there, so that it leaves no trace.
+func lockMachine() (release func(), err error) {
+	dir, err := os.Open("/run")
+	if err != nil {
+		return nil, fmt.Errorf("opening /run: %w", err)
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for another skiff that starts: %w", err), dir.Close())
+	}
+	return sync.OnceFunc(func() { dir.Close() }), nil
+}
 
 // lock makes the run directory and takes the lock that lets one daemon of this
 // name run at a time. The kernel releases it with the process.

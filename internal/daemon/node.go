@@ -56,6 +56,7 @@ func (d *daemon) makeNode() error {
 	if err != nil {
 		return explainNetwork(err)
 	}
+	d.rangesSeen()
 	o.containers, err = container.New(container.Deps{
 		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
 		Supervisor: supervisor.Options{
