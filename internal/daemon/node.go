@@ -56,7 +56,6 @@ func (d *daemon) makeNode() error {
 	if err != nil {
 		return explainNetwork(err)
 	}
-	d.rangesSeen()
 	o.containers, err = container.New(container.Deps{
 		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
 		Supervisor: supervisor.Options{
@@ -147,6 +146,7 @@ func (d *daemon) runNetwork(ctx context.Context, ready func()) error {
 	if err := d.organs.network.Start(ctx); err != nil {
 		return explainNetwork(err)
 	}
+	d.rangesSeen()
 	if err := d.organs.dns.Listen(); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (k *Kubelet) systemInfo() v1.NodeSystemInfo {
 		KernelVersion:           kernelRelease(),
 		OSImage:                 osImage(),
 		ContainerRuntimeVersion: "skiff://" + k.deps.Version,
-		KubeletVersion:          kubernetesVersion + "+skiff" + k.deps.Version,
+		KubeletVersion:          kubernetesVersion + "+skiff." + k.deps.Version,
 		KubeProxyVersion:        "",
 		OperatingSystem:         runtime.GOOS,
 		Architecture:            runtime.GOARCH,
