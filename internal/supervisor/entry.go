@@ -153,6 +153,7 @@ func (s *server) delete(e *entry, force bool) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer s.ending()()
 	if e.runc != nil {
 		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
 			return fmt.Errorf("deleting container %q: %w", e.rec.ID, err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -120,5 +121,34 @@ func TestSlowDiskHoldsUpOnlyTheWriter(t *testing.T) {
 	n.wait("flood")
 	if files() > 2 {
 		t.Errorf("%d log files", files())
+	}
+}
+
+// TestEndingTogether ends many containers at once: the supervisor does not get
+// a thread for each, which would stay and cost memory.
+func TestEndingTogether(t *testing.T) {
+	n := newNode(t)
+	info, err := n.client.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 80
+	for i := range many {
+		n.run(fmt.Sprint("c", i), nil, "sleep", "1000")
+	}
+	var group errgroup.Group
+	for i := range many {
+		group.Go(func() error { return n.client.Delete(n.ctx(), fmt.Sprint("c", i), true) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", info.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d threads", len(threads))
+	if len(threads) > 40 {
+		t.Errorf("%d threads after %d containers ended together", len(threads), many)
 	}
 }

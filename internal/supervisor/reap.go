@@ -33,6 +33,7 @@ func (s *server) reap(e *entry) {
 	if e.pidfd == nil || e.rec.Phase == PhaseExited {
 		return
 	}
+	defer s.ending()()
 	exit := e.collect()
 	s.settleExit(e, exit)
 }

@@ -20,6 +20,10 @@ const (
 	requestTime = 10 * time.Second
 	// maxConns bounds concurrent connections.
 	maxConns = 4096
+	// maxEndings bounds how many containers are wound up at once. All of them
+	// change the same few directories, so that more only wait for each other in
+	// the kernel, each on a thread of its own, and threads never go away again.
+	maxEndings = 8
 )
 
 // server is the supervisor.
@@ -39,9 +43,11 @@ type server struct {
 	exits *poller
 	outs  *outputs
 	slots chan struct{}
-	tidy  tidy
-	done  chan struct{}
-	stop  sync.Once
+	// endings are taken while an entry is locked, never the other way round.
+	endings chan struct{}
+	tidy    tidy
+	done    chan struct{}
+	stop    sync.Once
 
 	mu      sync.Mutex
 	entries map[string]*entry
@@ -59,7 +65,7 @@ func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 	s := &server{
 		log: log, socket: socket, dir: dir, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
 		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, warned: map[string]struct{}{},
-		slots: make(chan struct{}, maxConns), done: make(chan struct{}),
+		slots: make(chan struct{}, maxConns), endings: make(chan struct{}, maxEndings), done: make(chan struct{}),
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -101,6 +107,12 @@ func (s *server) begin(resume int) error {
 	}
 	s.listen, err = listenUnix(s.socket)
 	return err
+}
+
+// ending waits until there is room to wind up a container.
+func (s *server) ending() (done func()) {
+	s.endings <- struct{}{}
+	return func() { <-s.endings }
 }
 
 // runPollers starts both event loops.
