@@ -383,3 +383,15 @@ func (n *node) log(id string) string {
 	}
 	return out.String()
 }
+
+// untilLogged waits until a container has written something: the event for
+// which a test has no descriptor is a line in a file.
+func (n *node) untilLogged(id, text string) {
+	n.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // a line in a file announces itself to nobody here
+		if strings.Contains(n.log(id), text) {
+			return
+		}
+	}
+	n.t.Fatalf("%s did not log %q: %q", id, text, n.log(id))
+}

@@ -39,7 +39,8 @@ func TestPodLife(t *testing.T) {
 	if got := n.log(id); got != "hello\n" {
 		t.Errorf("log %q", got)
 	}
-	done := n.run(box, config, "done", nil, "sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done")
+	done := n.run(box, config, "done", nil, "sh", "-c", "trap 'exit 0' TERM; echo up; while true; do sleep 0.1; done")
+	n.untilLogged(done, "up")
 	if _, err := n.s.StopContainer(n.ctx(), &runtimeapi.StopContainerRequest{ContainerId: done, Timeout: 30}); err != nil {
 		t.Fatal(err)
 	}

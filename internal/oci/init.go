@@ -40,6 +40,7 @@ func InitMain(args []string) {
 	// From here on one thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes
 	// the calling one the process.
 	runtime.LockOSThread()
+	hearAllSignals()
 	// Nobody in a namespace that init enters may trace it or open its descriptors (CVE-2016-9962).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		os.Exit(1)

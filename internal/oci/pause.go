@@ -19,6 +19,7 @@ import (
 // they came (kernel/exit.c, reparent_leader).
 func PauseMain([]string) int {
 	runtime.LockOSThread()
+	hearAllSignals()
 	becomeSmall()
 	return pauseInGo()
 }
