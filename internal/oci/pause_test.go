@@ -37,7 +37,10 @@ func testPause(t *testing.T, role string) {
 		pid := cmd.Process.Pid
 		waitFor(t, "pause to wait for signals", func() bool {
 			b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-			return strings.Contains(string(b), "SigIgn:\t0000000000010000") // SIGCHLD alone
+			_, rest, _ := strings.Cut(string(b), "SigIgn:\t")
+			mask, _, _ := strings.Cut(rest, "\n")
+			ignored, err := strconv.ParseUint(mask, 16, 64)
+			return err == nil && ignored&(1<<(unix.SIGCHLD-1)) != 0
 		})
 		if comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm"); role == "pause" && string(comm) != "pause\n" {
 			t.Errorf("the process is %q, not the small program: %v", comm, err)
