@@ -1,7 +1,3 @@
-// The number of CPUs is the machine's: nothing here runs long enough to read cgroups for it, twice per container.
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command skiff-oci is the small program at the kernel's edge: OCI runtime, supervisor, container init and pause in
 // one static file. It starts once per container, so what it imports is paid each time: std, x/sys and little else.
 package main
