@@ -134,7 +134,7 @@ func (r *logReader) line(line []byte) error {
 	}
 	var text []byte
 	if r.options.Timestamps && !r.inLine {
-		text = append(append(text, stamp...), ' ')
+		text = append(fixed(stamp), ' ')
 	}
 	text = append(text, content...)
 	tag, _, _ := bytes.Cut(tags, []byte(":"))
@@ -142,6 +142,17 @@ func (r *logReader) line(line []byte) error {
 		text = append(text, '\n')
 	}
 	return r.write(text)
+}
+
+// fixed writes a time with all nine digits of its nanoseconds, as upstream's node
+// agent does: lines of several containers can then be sorted as text. What is no
+// time stays as it is.
+func fixed(stamp []byte) []byte {
+	at, err := time.Parse(time.RFC3339Nano, string(stamp))
+	if err != nil {
+		return bytes.Clone(stamp)
+	}
+	return at.AppendFormat(nil, "2006-01-02T15:04:05.000000000Z07:00")
 }
 
 func (r *logReader) write(text []byte) error {

@@ -12,7 +12,7 @@ import (
 )
 
 const sample = `2026-11-20T10:00:00.000000001Z stdout F one
-2026-11-20T10:00:01.000000001Z stderr F two
+2026-11-20T10:00:01.5Z stderr F two
 2026-11-20T10:00:02.000000001Z stdout P three, 
 2026-11-20T10:00:02.000000002Z stdout F still three
 2026-11-20T10:00:03.000000001Z stdout F 
@@ -35,14 +35,15 @@ func TestStreamLog(t *testing.T) {
 		change func(*LogOptions)
 		want   string
 	}{
-		"all":        {func(*LogOptions) {}, "one\ntwo\nthree, still three\n\nfive\n"},
-		"tail":       {func(o *LogOptions) { o.Tail = 1 }, "five\n"},
-		"tail 0":     {func(o *LogOptions) { o.Tail = 0 }, ""},
-		"long tail":  {func(o *LogOptions) { o.Tail = 99 }, "one\ntwo\nthree, still three\n\nfive\n"},
-		"limit":      {func(o *LogOptions) { o.Limit = 5 }, "one\nt"},
-		"stderr":     {func(o *LogOptions) { o.Stream = "stderr" }, "two\n"},
-		"since":      {func(o *LogOptions) { o.Since = time.Date(2026, 11, 20, 10, 0, 3, 0, time.UTC) }, "\nfive\n"},
-		"timestamps": {func(o *LogOptions) { o.Timestamps, o.Tail = true, 1 }, "2026-11-20T10:00:04.000000001Z five\n"},
+		"all":              {func(*LogOptions) {}, "one\ntwo\nthree, still three\n\nfive\n"},
+		"tail":             {func(o *LogOptions) { o.Tail = 1 }, "five\n"},
+		"tail 0":           {func(o *LogOptions) { o.Tail = 0 }, ""},
+		"long tail":        {func(o *LogOptions) { o.Tail = 99 }, "one\ntwo\nthree, still three\n\nfive\n"},
+		"limit":            {func(o *LogOptions) { o.Limit = 5 }, "one\nt"},
+		"stderr":           {func(o *LogOptions) { o.Stream = "stderr" }, "two\n"},
+		"since":            {func(o *LogOptions) { o.Since = time.Date(2026, 11, 20, 10, 0, 3, 0, time.UTC) }, "\nfive\n"},
+		"fixed timestamps": {func(o *LogOptions) { o.Timestamps, o.Stream = true, "stderr" }, "2026-11-20T10:00:01.500000000Z two\n"},
+		"timestamps":       {func(o *LogOptions) { o.Timestamps, o.Tail = true, 1 }, "2026-11-20T10:00:04.000000001Z five\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := all
