@@ -56,8 +56,9 @@ func hostName() string {
 	return name
 }
 
-// dnsOf is the tenth address of the services' range.
-func dnsOf(services netip.Prefix) netip.Addr {
+// DNSOf is the tenth address of the services' range, where the cluster's name
+// server is unless something else is said.
+func DNSOf(services netip.Prefix) netip.Addr {
 	a := services.Masked().Addr()
 	for range 10 {
 		a = a.Next()

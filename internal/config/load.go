@@ -58,7 +58,7 @@ func Load(src Source) (Config, map[string]bool, error) {
 		}
 	}
 	if !c.ClusterDNS.IsValid() {
-		c.ClusterDNS = dnsOf(c.ServiceCIDR)
+		c.ClusterDNS = DNSOf(c.ServiceCIDR)
 	}
 	return c, given, c.Validate()
 }

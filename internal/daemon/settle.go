@@ -64,7 +64,7 @@ func settleRanges(cfg *config.Config, given map[string]bool) error {
 		second := byte(44 + 2*i)
 		cfg.ClusterCIDR = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, second, 0, 0}), 16)
 		cfg.ServiceCIDR = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, second + 1, 0, 0}), 16)
-		cfg.ClusterDNS = netip.AddrFrom4([4]byte{10, second + 1, 0, 10})
+		cfg.ClusterDNS = config.DNSOf(cfg.ServiceCIDR)
 	}
 	for name, p := range map[string]netip.Prefix{"cluster-cidr": cfg.ClusterCIDR, "service-cidr": cfg.ServiceCIDR} {
 		if taken.hits(p) {
@@ -117,11 +117,7 @@ func keepRanges(cfg *config.Config, given map[string]bool, file string, data []b
 		}
 	}
 	if kept.ServiceCIDR != cfg.ServiceCIDR && !given["cluster-dns"] {
-		dns := kept.ServiceCIDR.Addr()
-		for range 10 {
-			dns = dns.Next()
-		}
-		cfg.ClusterDNS = dns
+		cfg.ClusterDNS = config.DNSOf(kept.ServiceCIDR)
 	}
 	cfg.ClusterCIDR, cfg.ServiceCIDR = kept.ClusterCIDR, kept.ServiceCIDR
 	return nil

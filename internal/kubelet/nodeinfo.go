@@ -9,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-)
 
-// kubernetesVersion is the version whose behaviour skiff has.
-const kubernetesVersion = "v1.36.3"
+	skiffversion "skiff.dev/skiff/internal/version"
+)
 
 // systemInfo says what the node runs on.
 func (k *Kubelet) systemInfo() v1.NodeSystemInfo {
@@ -23,7 +22,7 @@ func (k *Kubelet) systemInfo() v1.NodeSystemInfo {
 		KernelVersion:           kernelRelease(),
 		OSImage:                 osImage(),
 		ContainerRuntimeVersion: "skiff://" + k.deps.Version,
-		KubeletVersion:          kubernetesVersion + "+skiff." + k.deps.Version,
+		KubeletVersion:          skiffversion.Kubernetes + "+skiff." + k.deps.Version,
 		KubeProxyVersion:        "",
 		OperatingSystem:         runtime.GOOS,
 		Architecture:            runtime.GOARCH,
