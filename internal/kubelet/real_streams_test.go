@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,7 +81,13 @@ func tryNodeAPI(t *testing.T, c *testCluster) {
 }
 
 func tryStreams(t *testing.T, c *testCluster) {
-	c.pod("stream", "until test -e /tmp/end; do sleep 0.05; done; echo bye", never)
+	// The end comes from outside: a command inside that asked for it would be killed with the container, its exit code lost.
+	host := t.TempDir()
+	c.pod("stream", "until test -e /host/end; do sleep 0.05; done; echo bye", func(p *v1.Pod) {
+		never(p)
+		p.Spec.Volumes = []v1.Volume{{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: host}}}}
+		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "host", MountPath: "/host"}}
+	})
 	c.ready("stream")
 	outside, err := c.api.TLSConfig("admin", "system:masters")
 	if err != nil {
@@ -91,7 +99,7 @@ func tryStreams(t *testing.T, c *testCluster) {
 	}
 	defer logs.Close()
 	request := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name("stream").SubResource("exec").
-		VersionedParams(&v1.PodExecOptions{Container: "main", Command: []string{"sh", "-c", "cat; echo err >&2; test -e /tmp/first && touch /tmp/end; touch /tmp/first; exit 3"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&v1.PodExecOptions{Container: "main", Command: []string{"sh", "-c", "cat; echo err >&2; exit 3"}, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	target, err := url.Parse(c.api.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +121,9 @@ func tryStreams(t *testing.T, c *testCluster) {
 		if !errors.As(err, &exit) || exit.ExitStatus() != 3 || out.String() != "in" || errOut.String() != "err\n" {
 			t.Errorf("%s: %q %q %v", name, out.String(), errOut.String(), err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(host, "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if all, err := io.ReadAll(logs); err != nil || string(all) != "bye\n" {
 		t.Errorf("followed log %q %v", all, err)
