@@ -1,5 +1,10 @@
-// Command skiff-oci is the small program at the kernel's edge: OCI runtime, supervisor, container init and pause in
-// one static file. It starts once per container, so what it imports is paid each time: std, x/sys and little else.
+// Command skiff-oci is the small program at the kernel's edge: OCI runtime, supervisor and container init in one
+// static file. It starts once per container, so what it imports is paid each time: std, x/sys and little else.
+//
+// Go looks through a process's cgroups for a limit of its CPUs before main begins; a container's init has no use for
+// it, and the supervisor waits more than it computes.
+//
+//go:debug containermaxprocs=0
 package main
 
 import (
@@ -9,16 +14,16 @@ import (
 	"skiff.dev/skiff/internal/supervisor"
 )
 
+// A container's init does its work here: see oci.InitMain.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		oci.InitMain(os.Args[2:])
+	}
+}
+
 func main() {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "init":
-			oci.InitMain(os.Args[2:])
-		case "pause":
-			os.Exit(oci.PauseMain(os.Args[2:]))
-		case "supervisor":
-			os.Exit(supervisor.Main(os.Args[2:]))
-		}
+	if len(os.Args) > 1 && os.Args[1] == "supervisor" {
+		os.Exit(supervisor.Main(os.Args[2:]))
 	}
 	os.Exit(command(os.Args[1:]))
 }

@@ -5,15 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +21,7 @@ import (
 	"skiff.dev/skiff/internal/supervisor"
 )
 
-// TestMain lets the test binary play skiff-oci: supervisor, init and pause.
+// TestMain lets the test binary play skiff-oci: supervisor and init.
 // SKIFF_OCI names the real program instead, for benchmarks.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
@@ -32,46 +29,20 @@ func TestMain(m *testing.M) {
 		case "supervisor":
 			os.Exit(supervisor.Main(os.Args[2:]))
 		case "init":
+			runtime.LockOSThread()
 			oci.InitMain(os.Args[2:])
-		case "pause":
-			os.Exit(oci.PauseMain(os.Args[2:]))
 		}
 	}
-	code := m.Run()
-	_ = os.Remove(filepath.Join(os.TempDir(), fmt.Sprintf("skiff-oci-%d", os.Getpid())))
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
-// program opens what plays skiff-oci. A test binary that was linked with cgo
-// (-race) cannot run as pause, which has no libraries: the real one is built.
+// program opens what plays skiff-oci.
 func program() (*os.File, error) {
 	if named := os.Getenv("SKIFF_OCI"); named != "" {
 		return os.Open(named)
 	}
-	if path, err := builtProgram(); path != "" || err != nil {
-		return os.Open(path)
-	}
 	return os.Open("/proc/self/exe")
 }
-
-// builtProgram is empty where the test binary is static.
-var builtProgram = sync.OnceValues(func() (string, error) {
-	self, err := elf.Open("/proc/self/exe")
-	if err != nil {
-		return "", err
-	}
-	defer self.Close()
-	if !slices.ContainsFunc(self.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
-		return "", nil
-	}
-	path := filepath.Join(os.TempDir(), fmt.Sprintf("skiff-oci-%d", os.Getpid()))
-	build := exec.Command("go", "build", "-o", path, "skiff.dev/skiff/cmd/skiff-oci")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building skiff-oci: %w: %s", err, out)
-	}
-	return path, nil
-})
 
 // node is a whole container layer of its own for one test.
 type node struct {

@@ -2,9 +2,7 @@ package container
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"skiff.dev/skiff/internal/oci"
 	"skiff.dev/skiff/internal/oci/defaults"
 	"skiff.dev/skiff/internal/supervisor"
 )
@@ -32,9 +31,9 @@ const (
 	kindCtr      = "container"
 )
 
-// installPause puts the small program where pauses execute it. It is a copy of
-// its own, on a read-only mount inside the pause container, and pause runs as a
-// user who may not write it: nothing else is ever executed from it.
+// installPause puts pause where it is executed. It lies on a read-only mount
+// inside the pause container, and pause runs as a user who may not write it:
+// nothing else is ever executed from there.
 func (s *Service) installPause() error {
 	root := s.pauseRoot()
 	for _, dir := range []string{root, filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
@@ -42,25 +41,14 @@ func (s *Service) installPause() error {
 			return fmt.Errorf("making pause's root: %w", err)
 		}
 	}
-	if s.deps.Supervisor.Exe == nil {
-		return errors.New("the container layer has no skiff-oci program")
-	}
-	exe, err := s.deps.Supervisor.Exe()
-	if err != nil {
-		return fmt.Errorf("opening the program for pause: %w", err)
-	}
-	defer exe.Close()
 	path := filepath.Join(root, "pause")
-	if same(path, exe) {
+	program := oci.PauseProgram()
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, program) {
 		return nil
 	}
 	tmp := path + ".new"
-	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o555)
-	if err != nil {
-		return fmt.Errorf("installing pause: %w", err)
-	}
-	_, err = io.Copy(out, io.NewSectionReader(exe, 0, 1<<30))
-	if err = errors.Join(err, out.Chmod(0o555), out.Close()); err == nil {
+	err := os.WriteFile(tmp, program, 0o555)
+	if err == nil {
 		// Pauses that run keep the old file.
 		err = os.Rename(tmp, path)
 	}
@@ -71,26 +59,6 @@ func (s *Service) installPause() error {
 	return nil
 }
 
-// same compares a file with the program.
-func same(path string, exe *os.File) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	a, b := make([]byte, 256<<10), make([]byte, 256<<10)
-	for off := int64(0); ; off += int64(len(a)) {
-		n, aerr := f.ReadAt(a, off)
-		m, berr := exe.ReadAt(b, off)
-		if n != m || !bytes.Equal(a[:n], b[:m]) {
-			return false
-		}
-		if aerr != nil || berr != nil {
-			return errors.Is(aerr, io.EOF) && errors.Is(berr, io.EOF)
-		}
-	}
-}
-
 // pauseRequest is the container that holds the pod's namespaces.
 func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
 	config := rec.Config
@@ -98,7 +66,7 @@ func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
 	spec := &specs.Spec{
 		Version: specs.Version,
 		Process: &specs.Process{
-			Args: []string{"/pause", "pause"}, Cwd: "/", Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+			Args: []string{"pause"}, Cwd: "/", Env: []string{"PATH=/"},
 			User:            specs.User{UID: pauseUser, GID: pauseUser},
 			NoNewPrivileges: true, OOMScoreAdj: &score, Capabilities: &specs.LinuxCapabilities{},
 		},

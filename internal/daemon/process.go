@@ -53,12 +53,13 @@ func childrenOf(pid int) []int {
 	return pids
 }
 
-// pausePIDs are the pause processes: children of the supervisor that say so.
+// pausePIDs are the pause processes: children of the supervisor with that name
+// and nothing else.
 func pausePIDs(supervisor int) []int {
 	var pids []int
 	for _, pid := range childrenOf(supervisor) {
 		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && bytes.Contains(cmdline, []byte("pause")) {
+		if err == nil && string(cmdline) == "pause\x00" {
 			pids = append(pids, pid)
 		}
 	}

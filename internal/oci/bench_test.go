@@ -14,7 +14,7 @@ import (
 func BenchmarkLife(b *testing.B) {
 	box := newBox(b, "")
 	box.spec.Process.Args = []string{"true"}
-	exe, err := SealedSelf(b.TempDir())
+	exe, err := SealedSelf()
 	if p := os.Getenv("SKIFF_OCI"); p != "" {
 		f, oerr := os.Open(p)
 		if oerr != nil {

@@ -201,7 +201,7 @@ func (cr *creation) cloneInit(context.Context) error {
 	cr.sp.sock = cr.files.add(theirs, true)
 	cr.sp.files = cr.files.list()
 	if cr.sp.exe = cr.o.Exe; cr.sp.exe == nil {
-		if cr.sp.exe, err = SealedSelf(cr.c.Dir); err != nil {
+		if cr.sp.exe, err = SealedSelf(); err != nil {
 			return err
 		}
 		defer cr.sp.exe.Close()

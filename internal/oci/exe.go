@@ -4,21 +4,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"skiff.dev/skiff/internal/kernel/mount"
 )
 
 const allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
-// SealedSelf returns this program in a form that nothing can write to. A container process that gets hold of init's
-// /proc/PID/exe then holds that form, never the host's file (CVE-2019-5736). It is, whichever comes first: the sealed
-// memfd it already runs from; the file seen through an overlay that has no upper layer, which cannot be made writable
-// by anyone and costs nothing; a sealed memfd with a copy. spare is any directory apart from the program's: an overlay
-// wants two layers.
-func SealedSelf(spare string) (*os.File, error) {
+// SealedSelf returns this program in a form that nothing can write to: the sealed memfd it already runs from, or a
+// sealed copy. A container process that gets hold of init's /proc/PID/exe then holds that form, never the host's file
+// (CVE-2019-5736). Reading the file through an overlay without an upper layer is as safe, but taking that mount down
+// waits for an RCU grace period, which costs more than the copy.
+func SealedSelf() (*os.File, error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return nil, err
@@ -27,38 +23,7 @@ func SealedSelf(spare string) (*os.File, error) {
 		return self, nil
 	}
 	defer self.Close()
-	if f, err := overlaySelf(self, spare); err == nil {
-		return f, nil
-	}
 	return Seal("skiff-oci", self)
-}
-
-// overlaySelf opens the program through a read-only overlay and makes sure that it is the same file.
-func overlaySelf(self *os.File, spare string) (*os.File, error) {
-	path, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return nil, err
-	}
-	mnt, err := mount.Overlay([]string{filepath.Dir(path), spare}, "", "", false, unix.MOUNT_ATTR_RDONLY|
-		unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(mnt)
-	fd, err := unix.Openat(mnt, filepath.Base(path), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), path)
-	var a, b unix.Stat_t
-	if err = unix.Fstat(fd, &a); err == nil {
-		err = unix.Fstat(int(self.Fd()), &b)
-	}
-	if err != nil || a.Ino != b.Ino || a.Size != b.Size || a.Mtim != b.Mtim {
-		f.Close()
-		return nil, unix.ESTALE
-	}
-	return f, nil
 }
 
 // executableMemfd makes an empty memfd that may be executed and sealed. MFD_EXEC (Linux 6.3) is for machines whose

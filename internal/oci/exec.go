@@ -49,7 +49,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	}
 	sp := &spawn{exe: o.Exe}
 	if sp.exe == nil {
-		if sp.exe, err = SealedSelf(c.Dir); err != nil {
+		if sp.exe, err = SealedSelf(); err != nil {
 			return nil, err
 		}
 		defer sp.exe.Close()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,14 +59,33 @@ func (h *handshake) console(master *os.File) error {
 		return nil
 	}
 	defer master.Close()
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: h.consoleSocket, Net: "unix"})
-	if err != nil {
-		return fmt.Errorf("connecting to the console socket: %w", err)
-	}
-	defer conn.Close()
-	_, _, err = conn.WriteMsgUnix([]byte("/dev/ptmx"), unix.UnixRights(int(master.Fd())), nil)
-	if err != nil {
-		return fmt.Errorf("sending the terminal to the console socket: %w", err)
+	if err := handOver(h.consoleSocket, []byte("/dev/ptmx"), master); err != nil {
+		return fmt.Errorf("console socket: %w", err)
 	}
 	return nil
+}
+
+// handOver connects to the stream socket at path and sends one message with a descriptor. The calls are the kernel's
+// own: package net takes its time to start, and init, which is this program too, would pay for it in each container.
+func handOver(path string, msg []byte, f *os.File) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	dir, name := filepath.Split(filepath.Clean(path))
+	err = withShortPath(filepath.Clean(dir), name, func(addr *unix.SockaddrUnix) error { return unix.Connect(fd, addr) })
+	if err != nil {
+		return &os.PathError{Op: "connect", Path: path, Err: err}
+	}
+	for {
+		n, err := unix.SendmsgN(fd, msg, unix.UnixRights(int(f.Fd())), nil, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err == nil && n < len(msg) {
+			_, err = unix.Write(fd, msg[n:])
+		}
+		return os.NewSyscallError("sendmsg", err)
+	}
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
+
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -36,10 +36,12 @@ type step struct {
 
 // InitMain is the role "init" of skiff-oci: it turns itself into a container's process. args[0] is the descriptor of
 // the socket to the parent. It does not return.
+//
+// One thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes the calling one
+// the process. So the caller's goroutine must be bound to its thread: by runtime.LockOSThread, or, which saves the
+// thread that LockOSThread starts in a program's first use of it, by calling InitMain in an init function (package
+// runtime: all of them run on the startup thread).
 func InitMain(args []string) {
-	// From here on one thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes
-	// the calling one the process.
-	runtime.LockOSThread()
 	hearAllSignals()
 	// Nobody in a namespace that init enters may trace it or open its descriptors (CVE-2016-9962).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

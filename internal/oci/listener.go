@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // sendListener hands the seccomp notification descriptor to the agent at linux.seccomp.listenerPath, with the
@@ -23,11 +21,6 @@ func (c *Container) sendListener(f *os.File, pid int, st specs.ContainerState) e
 		return err
 	}
 	sec := s.Linux.Seccomp
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: sec.ListenerPath, Net: "unix"})
-	if err != nil {
-		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
-	}
-	defer conn.Close()
 	msg, err := json.Marshal(specs.ContainerProcessState{
 		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: sec.ListenerMetadata,
 		State: c.specState(st),
@@ -35,7 +28,7 @@ func (c *Container) sendListener(f *os.File, pid int, st specs.ContainerState) e
 	if err != nil {
 		return err
 	}
-	if _, _, err := conn.WriteMsgUnix(msg, unix.UnixRights(int(f.Fd())), nil); err != nil {
+	if err := handOver(sec.ListenerPath, msg, f); err != nil {
 		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
 	}
 	return nil

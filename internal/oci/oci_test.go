@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -25,11 +26,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "init":
+			runtime.LockOSThread()
 			InitMain(os.Args[2:])
-		case "pause":
-			os.Exit(PauseMain(nil))
-		case "pause-in-go":
-			os.Exit(pauseInGo())
 		}
 	}
 	os.Exit(m.Run())

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
+	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -29,9 +29,15 @@ func runtimeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), runtimeTime)
 }
 
-// validID is what may become a file name.
+// validID is what may become a file name: letters and digits, and "_", "." and "-" behind the first character.
 func validID(id string) bool {
-	return len(id) <= 200 && regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id)
+	for i, r := range id {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && (i == 0 || !strings.ContainsRune("_.-", r)) {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 200
 }
 
 // create makes a container; whatever was made is undone when a step fails.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 		case "supervisor":
 			os.Exit(Main(os.Args[2:]))
 		case "init":
+			runtime.LockOSThread()
 			oci.InitMain(os.Args[2:])
 		}
 	}

@@ -1,18 +1,18 @@
 package seccomp
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Cache keeps compiled profiles by the hash of all that is in them, so that a thousand containers with one profile
-// compile it once. The zero value is ready; nil compiles each time. At most cacheSize profiles are kept.
+// Cache keeps compiled profiles by all that is in them, so that a thousand containers with one profile compile it once.
+// The zero value is ready; nil compiles each time. At most cacheSize profiles are kept. The key is the profile written
+// down (some KiB) and not its hash: what it takes to start the hash's library would be paid by each container's init.
 type Cache struct {
 	mu sync.Mutex
-	m  map[[sha256.Size]byte]*Program
+	m  map[string]*Program
 }
 
 const cacheSize = 64
@@ -22,7 +22,7 @@ func (c *Cache) Compile(s *specs.LinuxSeccomp) (*Program, error) {
 	if c == nil {
 		return Compile(s)
 	}
-	key := sha256.Sum256(canonical(s))
+	key := string(canonical(s))
 	c.mu.Lock()
 	p := c.m[key]
 	c.mu.Unlock()
@@ -36,7 +36,7 @@ func (c *Cache) Compile(s *specs.LinuxSeccomp) (*Program, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m == nil || len(c.m) >= cacheSize {
-		c.m = map[[sha256.Size]byte]*Program{}
+		c.m = map[string]*Program{}
 	}
 	c.m[key] = p
 	return p, nil
