@@ -31,6 +31,11 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	machine, err := describeMachine(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, machine)
 	var results []result
 	for _, b := range benchmarks() {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], b.name) {
@@ -43,7 +48,9 @@ func run(ctx context.Context) error {
 		}
 		results = append(results, r...)
 	}
-	return report(results)
+	err = report(results)
+	fmt.Println(machine)
+	return err
 }
 
 // report prints the figures and tells which passed their budget.
