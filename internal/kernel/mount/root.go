@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -54,32 +55,24 @@ func (r Root) RealDir(p string) (int, error) {
 	return r.Open(p, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, unix.RESOLVE_NO_SYMLINKS)
 }
 
-// MkdirAll opens the directory p and makes what is missing of it. Links are followed inside the root as far as the path
-// exists; below that every part is made and opened by descriptor and must not be a link.
+// MkdirAll opens the directory p and makes what is missing of it. Links are followed inside the root, also those that
+// lead to what is not there yet; what is made is made and opened by descriptor, one name at a time, and must not turn
+// into a link meanwhile.
 func (r Root) MkdirAll(p string, mode uint32) (int, error) {
 	if fd, err := r.Open(p, unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
 		return fd, nil
 	}
-	var rest []string
-	dir := path.Clean("/" + p)
-	fd := -1
-	for dir != "/" {
-		var base string
-		dir, base = path.Dir(dir), path.Base(dir)
-		rest = append([]string{base}, rest...)
-		var err error
-		if fd, err = r.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
-			break
-		}
-		if !isNotExist(err) {
-			return -1, err
-		}
+	fd, missing, err := r.deepest(p)
+	if err != nil {
+		return -1, err
 	}
-	if fd < 0 {
-		return -1, &os.PathError{Op: "openat2", Path: p, Err: unix.ENOENT}
-	}
-	for _, e := range rest {
-		next, err := mkdirOpen(fd, e, mode)
+	return mkdirs(fd, missing, p, mode)
+}
+
+// mkdirs makes a row of directories below fd, which it closes, and opens the last one.
+func mkdirs(fd int, names []string, p string, mode uint32) (int, error) {
+	for _, name := range names {
+		next, err := mkdirOpen(fd, name, mode)
 		unix.Close(fd)
 		if err != nil {
 			return -1, fmt.Errorf("creating directory %q: %w", p, err)
@@ -89,8 +82,59 @@ func (r Root) MkdirAll(p string, mode uint32) (int, error) {
 	return fd, nil
 }
 
-func isNotExist(err error) bool {
-	return errors.Is(err, unix.ENOENT)
+// maxLinks is how many links to nowhere one path may go through, as many as the kernel allows links at all.
+const maxLinks = 40
+
+// deepest opens the deepest directory of p that exists, and returns the names below it that are missing. A link to
+// nowhere is replaced by what it says: images have such ones (/etc/resolv.conf -> ../run/systemd/resolve/...). ".." is
+// left to the kernel, which knows where a directory lies.
+func (r Root) deepest(p string) (fd int, missing []string, err error) {
+	names := splitPath(p)
+	for range maxLinks {
+		n := len(names)
+		for fd = -1; fd < 0; n-- {
+			fd, err = r.Open(strings.Join(names[:n], "/"), unix.O_PATH|unix.O_DIRECTORY, 0)
+			if err != nil && (!errors.Is(err, unix.ENOENT) || n == 0) {
+				return -1, nil, err
+			}
+			if fd >= 0 {
+				break
+			}
+		}
+		missing = names[n:]
+		if len(missing) == 0 {
+			return fd, nil, nil
+		}
+		target, err := readlinkat(fd, missing[0])
+		if err != nil {
+			if slices.Contains(missing, "..") {
+				unix.Close(fd)
+				return -1, nil, &os.PathError{Op: "openat2", Path: p, Err: unix.ENOENT}
+			}
+			return fd, missing, nil
+		}
+		unix.Close(fd)
+		rest := append(splitPath(target), missing[1:]...)
+		if !path.IsAbs(target) {
+			rest = append(slices.Clone(names[:n]), rest...)
+		}
+		names = rest
+	}
+	return -1, nil, &os.PathError{Op: "openat2", Path: p, Err: unix.ELOOP}
+}
+
+func splitPath(p string) []string {
+	return slices.DeleteFunc(strings.Split(p, "/"), func(name string) bool { return name == "" || name == "." })
+}
+
+// readlinkat fails with EINVAL on what is no link, with ENOENT on what is not there.
+func readlinkat(dir int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
 }
 
 func mkdirOpen(dir int, name string, mode uint32) (int, error) {
@@ -101,21 +145,28 @@ func mkdirOpen(dir int, name string, mode uint32) (int, error) {
 	return fd, os.NewSyscallError("openat", err)
 }
 
-// File opens p with O_PATH and makes an empty file, and the directories above it, where nothing is.
+// File opens p with O_PATH and makes an empty file, and the directories above it, where nothing is; where a link to
+// nowhere leads, it is made there.
 func (r Root) File(p string, mode uint32) (int, error) {
 	fd, err := r.Path(p)
-	if err == nil || !isNotExist(err) {
+	if err == nil || !errors.Is(err, unix.ENOENT) {
 		return fd, err
 	}
-	dir, base := path.Split(path.Clean("/" + p))
-	d, err := r.MkdirAll(dir, 0o755)
+	d, missing, err := r.deepest(p)
 	if err != nil {
 		return -1, err
 	}
+	if len(missing) == 0 { // it came meanwhile
+		return d, nil
+	}
+	last := len(missing) - 1
+	if d, err = mkdirs(d, missing[:last], p, 0o755); err != nil {
+		return -1, err
+	}
 	defer unix.Close(d)
-	f, err := unix.Openat(d, base, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-	if errors.Is(err, unix.EEXIST) { // a link to nowhere, or someone was faster: never follow
-		f, err = unix.Openat(d, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	f, err := unix.Openat(d, missing[last], unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if errors.Is(err, unix.EEXIST) { // someone was faster: never follow
+		f, err = unix.Openat(d, missing[last], unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err == nil && kind(f) == unix.S_IFLNK {
 			unix.Close(f)
 			return -1, &os.PathError{Op: "creating file", Path: p, Err: unix.ELOOP}
