@@ -122,6 +122,7 @@ func tell(t *testing.T, r emulator.Result) {
 // suites are the tests at the kernel's edge.
 var suites = []suite{
 	{path: "internal/kernel/cgroup"},
+	{path: "internal/kernel/mount"},
 	{path: "internal/kernel/rootfd"},
 	{path: "internal/kernel/seccomp"},
 	{path: "internal/oci"},

@@ -63,42 +63,6 @@ func fsError(fs int, fstype, param string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// Overlay makes an overlay of absolute lower directories, top layer first. Without upper it is read-only.
-// Each lower is handed over on its own ("lowerdir+", Linux 6.5), so that no number of layers meets a length limit;
-// older kernels get one string.
-func Overlay(lower []string, upper, work string, volatile bool, attrs int) (int, error) {
-	fd, err := overlay(lower, upper, work, volatile, attrs, true)
-	if err == nil {
-		return fd, nil
-	}
-	if fd, err2 := overlay(lower, upper, work, volatile, attrs, false); err2 == nil {
-		return fd, nil
-	}
-	return -1, err
-}
-
-func overlay(lower []string, upper, work string, volatile bool, attrs int, each bool) (int, error) {
-	var p []string
-	if each {
-		for _, l := range lower {
-			p = append(p, "lowerdir+="+l)
-		}
-	} else {
-		esc := make([]string, len(lower))
-		for i, l := range lower {
-			esc[i] = strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(l)
-		}
-		p = append(p, "lowerdir="+strings.Join(esc, ":"))
-	}
-	if upper != "" {
-		p = append(p, "upperdir="+upper, "workdir="+work)
-		if volatile {
-			p = append(p, "volatile")
-		}
-	}
-	return FS("overlay", "overlay", p, attrs)
-}
-
 // Clone makes a copy of the mount at path (an AT_FDCWD path of the caller), attached nowhere.
 func Clone(dirfd int, p string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
