@@ -37,10 +37,10 @@ func world(v *view) {
 	inner := out.DeepCopy()
 	inner.Name, inner.Spec.ExternalName = "inner", "web.shop.svc.cluster.local"
 	for _, svc := range []*corev1.Service{web, db, slow, out, inner} {
-		v.setService(svc, false)
+		v.SetService(nil, svc)
 	}
 	for _, name := range []string{"db", "slow"} {
-		v.setSlice(&discoveryv1.EndpointSlice{
+		v.SetSlice(nil, &discoveryv1.EndpointSlice{
 			ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
 			AddressType: discoveryv1.AddressTypeIPv4,
 			Ports:       []discoveryv1.EndpointPort{{Name: new("sql"), Protocol: new(corev1.ProtocolTCP), Port: new(int32(5432))}},
@@ -48,7 +48,7 @@ func world(v *view) {
 				{Addresses: []string{"10.42.0.7"}, Hostname: new("db-0"), Conditions: discoveryv1.EndpointConditions{Ready: new(true)}},
 				{Addresses: []string{"10.42.0.8"}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}},
 				{Addresses: []string{"10.42.0.9"}, Hostname: new("db-2"), Conditions: discoveryv1.EndpointConditions{Ready: new(false)}},
-			}}, false)
+			}})
 	}
 	v.setPod(nil, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"},
 		Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.42.0.7"}}}})
@@ -199,8 +199,8 @@ func TestTruncationAndTCP(t *testing.T) {
 	for i := range 200 {
 		endpoints = append(endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.42.1.%d", i)}})
 	}
-	s.view.setSlice(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-1",
-		Labels: map[string]string{discoveryv1.LabelServiceName: "db"}}, AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints}, false)
+	s.view.SetSlice(nil, &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-1",
+		Labels: map[string]string{discoveryv1.LabelServiceName: "db"}}, AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints})
 	running(t, s)
 	req := new(dns.Msg)
 	req.SetQuestion("db.shop.svc.cluster.local.", dns.TypeA)

@@ -20,8 +20,8 @@ func load(v *view, n int) {
 		for e := range 3 {
 			eps = append(eps, netip.AddrFrom4([4]byte{10, 42, byte(1 + i/250), byte(1 + (i+e)%250)}))
 		}
-		v.setService(svc, false)
-		v.setSlice(slice(svc.Name, eps...), false)
+		v.SetService(nil, svc)
+		v.SetSlice(nil, slice(svc.Name, eps...))
 	}
 }
 
@@ -75,7 +75,7 @@ func BenchmarkOneEndpoint(b *testing.B) {
 		if i%2 == 0 {
 			eps = append([]netip.Addr{a}, others...)
 		}
-		p.view.setSlice(slice("s5000", eps...), false)
+		p.view.SetSlice(nil, slice("s5000", eps...))
 		w := p.view.take()
 		s.plan(w)
 		n, err := s.state.apply(conn, p.deps, false)

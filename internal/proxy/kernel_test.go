@@ -102,10 +102,10 @@ func (c *cluster) run() {
 func (c *cluster) sync() {
 	done := make(chan struct{})
 	v := c.proxy.view
-	v.mu.Lock()
+	v.Lock()
 	v.waiting = append(v.waiting, done)
 	v.mark("!/none")
-	v.mu.Unlock()
+	v.Unlock()
 	<-done
 }
 
@@ -141,8 +141,8 @@ func (c *cluster) set(svc *corev1.Service, endpoints ...string) {
 	for _, e := range endpoints {
 		addrs = append(addrs, c.addrs[e])
 	}
-	c.proxy.view.setService(svc, false)
-	c.proxy.view.setSlice(slice(svc.Name, addrs...), false)
+	c.proxy.view.SetService(nil, svc)
+	c.proxy.view.SetSlice(nil, slice(svc.Name, addrs...))
 	c.sync()
 }
 
@@ -233,7 +233,7 @@ func testServices(t *testing.T, c *cluster) {
 	if seen := c.who(nil, "10.43.0.50:80"); len(seen) != 1 || seen["a"] == "" {
 		t.Errorf("draining b: answers %v", seen)
 	}
-	c.proxy.view.setService(service("web", "10.43.0.50", 80, 30080), true)
+	c.proxy.view.SetService(service("web", "10.43.0.50", 80, 30080), nil)
 	c.sync()
 	refused(t, c.pods["client"], "10.43.0.50:80")
 	refused(t, nil, "127.0.0.1:30080")
@@ -324,8 +324,8 @@ func TestRestart(t *testing.T) {
 		t.Errorf("without a proxy: %q", got)
 	}
 	c.proxy = New(testDeps())
-	c.proxy.view.setService(service("web", "10.43.0.50", 80, 30080), false)
-	c.proxy.view.setSlice(slice("web", c.addrs["a"], c.addrs["b"]), false)
+	c.proxy.view.SetService(nil, service("web", "10.43.0.50", 80, 30080))
+	c.proxy.view.SetSlice(nil, slice("web", c.addrs["a"], c.addrs["b"]))
 	c.run()
 	if seen := c.who(c.pods["client"], "10.43.0.50:80"); len(seen) != 2 {
 		t.Errorf("after the restart: %v", seen)
@@ -382,7 +382,7 @@ func TestServicesOfTheNodeItself(t *testing.T) {
 	kerneltest.ServeUDP(t, nil, "10.42.0.1:5353", "dns")
 	// A Service of the API with the same address does not take it away.
 	kubeDNS := service("kube-dns", "10.43.0.10", 53, 0)
-	c.proxy.view.setService(kubeDNS, false)
+	c.proxy.view.SetService(nil, kubeDNS)
 	c.sync()
 	for _, from := range []*os.File{c.pods["client"], nil} {
 		if got, err := kerneltest.TryFrom(from, dns.String()); err != nil || !strings.HasPrefix(got, "dns ") {
@@ -444,11 +444,11 @@ func TestDrainingLosesNoConnection(t *testing.T) {
 		}
 		s := slice("web", addrs...)
 		*s.Ports[0].Port = 9090
-		c.proxy.view.setSlice(s, false)
+		c.proxy.view.SetSlice(nil, s)
 		c.sync()
 	}
 	listeners := map[string]net.Listener{"x": listen("x"), "y": listen("y")}
-	c.proxy.view.setService(svc, false)
+	c.proxy.view.SetService(nil, svc)
 	set("x", "y")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

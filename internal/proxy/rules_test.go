@@ -67,8 +67,8 @@ func TestRulesGolden(t *testing.T) {
 	}
 	p := New(testDeps())
 	samples(func(svc *corev1.Service, s *discoveryv1.EndpointSlice) {
-		p.view.setService(svc, false)
-		p.view.setSlice(s, false)
+		p.view.SetService(nil, svc)
+		p.view.SetSlice(nil, s)
 	})
 	conn, err := nft.Open("skt")
 	if err != nil {
