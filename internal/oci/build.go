@@ -44,7 +44,7 @@ func (cr *creation) makePlan(context.Context) error {
 		p.readonlyFS = s.Root.Readonly
 	}
 	if s.Hooks != nil {
-		p.wantSync = len(createRuntimeHooks(s)) > 0
+		p.wantSync = hasRuntimeHooks(s)
 		p.create, p.start = hookPlans(s.Hooks.CreateContainer), hookPlans(s.Hooks.StartContainer)
 	}
 	if s.Linux != nil {

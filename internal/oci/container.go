@@ -19,6 +19,8 @@ type Container struct {
 	Dir string // its own state directory
 	// Init is the first process. After Load its Console is nil.
 	Init *Process
+	// Warn hears what went wrong and stops nothing, such as a poststop hook that fails. It may be nil.
+	Warn func(string)
 
 	rec  record
 	spec *specs.Spec

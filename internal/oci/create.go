@@ -28,6 +28,8 @@ type creation struct {
 	wire  *wire
 	child *child
 	undo  []func()
+
+	hooked bool // hooks began to run
 }
 
 // Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
@@ -45,7 +47,7 @@ func create(ctx context.Context, o CreateOptions, steps []parentStep) (*Containe
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), spec: o.Spec}}
+	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), Warn: o.Warn, spec: o.Spec}}
 	defer cr.files.close()
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
@@ -227,6 +229,8 @@ func (cr *creation) saveCreating(context.Context) error {
 		Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
 		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}
+	_, newPID := findNamespace(o.Spec, specs.PIDNamespace)
+	cr.c.rec.SharedPID = !newPID
 	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {
 		cr.c.rec.Rootfs = o.Rootfs.Upper
 	}
@@ -271,8 +275,15 @@ func (cr *creation) handshake(ctx context.Context) error {
 	stop := cr.wire.watch(ctx)
 	defer stop()
 	h := &handshake{wire: cr.wire, child: cr.child, warn: cr.o.Warn, proc: cr.c.Init, consoleSocket: cr.o.ConsoleSocket}
-	h.sync = func() error { return cr.c.runHooks(ctx, createRuntimeHooks(cr.o.Spec), specs.StateCreating) }
+	h.sync = func() error {
+		cr.hooked = true
+		return cr.c.runtimeHooks(ctx, cr.o.Spec.Hooks)
+	}
 	if err := h.run(); err != nil {
+		// What hooks set up, poststop hooks take down (runtime.md, "Lifecycle", 3 to 5 and 13).
+		if cr.hooked || len(cr.plan.create) > 0 {
+			cr.undo = slices.Insert(cr.undo, 0, func() { cr.c.poststop(cr.o.Spec.Hooks) })
+		}
 		return err
 	}
 	return cr.wire.f.Close()

@@ -44,34 +44,38 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	if err != nil {
 		return nil, err
 	}
-	if err := planProcess(&pl.process, o.Spec, spec, o.Seccomp, o.Warn); err != nil {
+	sp := withDefaults(o.Spec, spec.Process)
+	if err := checkProcess(&specs.Spec{Process: sp}); err != nil {
 		return nil, err
 	}
-	sp := &spawn{exe: o.Exe}
-	if sp.exe == nil {
-		if sp.exe, err = SealedSelf(); err != nil {
+	if err := planProcess(&pl.process, sp, spec, o.Seccomp, o.Warn); err != nil {
+		return nil, err
+	}
+	sw := &spawn{exe: o.Exe}
+	if sw.exe == nil {
+		if sw.exe, err = SealedSelf(); err != nil {
 			return nil, err
 		}
-		defer sp.exe.Close()
+		defer sw.exe.Close()
 	}
 	if err := execAffinity(&pl.process, o.Spec.ExecCPUAffinity); err != nil {
 		return nil, err
 	}
-	c.joinAll(sp, &pl, &files)
+	c.joinAll(sw, &pl, &files)
 	w, theirs, err := newWire()
 	if err != nil {
 		return nil, err
 	}
 	defer w.f.Close()
-	sp.sock = files.add(theirs, true)
-	sp.files = files.list()
+	sw.sock = files.add(theirs, true)
+	sw.files = files.list()
 	if c.cg.Roomy() {
-		if sp.tasks, err = c.cg.Tasks(o.SubCgroup); err != nil {
+		if sw.tasks, err = c.cg.Tasks(o.SubCgroup); err != nil {
 			return nil, err
 		}
-		files.owned = append(files.owned, sp.tasks...)
+		files.owned = append(files.owned, sw.tasks...)
 	}
-	ch, err := sp.run()
+	ch, err := sw.run()
 	if err != nil {
 		return nil, err
 	}
@@ -156,23 +160,61 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 	if err := h.run(); err != nil {
 		return err
 	}
-	// After "ready" comes the end of the socket, or the reason why execve failed.
-	kind, body, file, err := w.receive()
-	if err == nil && kind == msgListener {
-		if err := c.sendListener(file, ch.pid, specs.StateRunning); err != nil {
+	return c.awaitExecve(w, ch.pid, specs.StateRunning, o.Warn)
+}
+
+// awaitExecve hears init out: the end of the socket says that execve happened, or there is the reason why it did not.
+func (c *Container) awaitExecve(w *wire, pid int, st specs.ContainerState, warn func(string)) error {
+	for {
+		kind, body, file, err := w.receive()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
+		case kind == msgListener:
+			if err := c.sendListener(file, pid, st); err != nil {
+				return err
+			}
+		case kind == msgWarning:
+			warn(string(body))
+		case kind == msgError:
+			return errors.New(string(body))
+		default:
+			return fmt.Errorf("message %q in place of the end", kind)
 		}
-		kind, body, _, err = w.receive()
 	}
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
-	case kind == msgError:
-		return errors.New(string(body))
+}
+
+// withDefaults gives a further process what its description leaves out and the container's own has. Above all the
+// capabilities: a process without a list would have all of them.
+func withDefaults(p, own *specs.Process) *specs.Process {
+	if own == nil {
+		return p
 	}
-	return fmt.Errorf("message %q in place of the end", kind)
+	out := *p
+	if out.Capabilities == nil {
+		out.Capabilities = own.Capabilities
+	}
+	if out.Rlimits == nil {
+		out.Rlimits = own.Rlimits
+	}
+	if out.OOMScoreAdj == nil {
+		out.OOMScoreAdj = own.OOMScoreAdj
+	}
+	if out.Scheduler == nil {
+		out.Scheduler = own.Scheduler
+	}
+	if out.IOPriority == nil {
+		out.IOPriority = own.IOPriority
+	}
+	if out.ApparmorProfile == "" {
+		out.ApparmorProfile = own.ApparmorProfile
+	}
+	if out.SelinuxLabel == "" {
+		out.SelinuxLabel = own.SelinuxLabel
+	}
+	return &out
 }
 
 // execAffinity takes the final set; the initial one only matters while init starts.

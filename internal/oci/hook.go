@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -106,6 +107,11 @@ func waitHook(ctx context.Context, p *os.File, seconds int) error {
 	}
 }
 
+// hookError names the hook that failed, in runc's words, which tools look for.
+func hookError(kind string, n int, err error) error {
+	return fmt.Errorf("error running %s hook #%d: %w", kind, n, err)
+}
+
 func hookPlans(hooks []specs.Hook) []hookPlan {
 	out := make([]hookPlan, len(hooks))
 	for i, h := range hooks {
@@ -117,63 +123,97 @@ func hookPlans(hooks []specs.Hook) []hookPlan {
 	return out
 }
 
-func (s *initState) createHooks() error { return s.runHooks(s.create, specs.StateCreating) }
-func (s *initState) startHooks() error  { return s.runHooks(s.start, specs.StateCreated) }
+func (s *initState) createHooks() error {
+	return s.runHooks("createContainer", s.create, s.stateJSON)
+}
 
-func (s *initState) runHooks(hooks []hookPlan, st specs.ContainerState) error {
+// startHooks have the environment of the process unless they name one of their own.
+func (s *initState) startHooks() error {
+	for i := range s.start {
+		if len(s.start[i].env) == 0 {
+			s.start[i].env = s.process.env
+		}
+	}
+	return s.runHooks("startContainer", s.start, []byte(strings.Replace(string(s.stateJSON), `"status":"creating"`, `"status":"created"`, 1)))
+}
+
+// runHooks tells hooks the pid that the container knows: they run inside (runtime.md, "State").
+func (s *initState) runHooks(kind string, hooks []hookPlan, state []byte) error {
 	if len(hooks) == 0 {
 		return nil
 	}
-	state := s.stateJSON
-	if st == specs.StateCreated {
-		state = []byte(strings.Replace(string(state), `"status":"creating"`, `"status":"created"`, 1))
+	state, err := withPID(state, os.Getpid())
+	if err != nil {
+		return err
 	}
 	for i := range hooks {
 		if err := runHook(context.Background(), &hooks[i], state); err != nil {
-			return err
+			return hookError(kind, i, err)
 		}
 	}
 	return nil
 }
 
-// createRuntimeHooks are what the parent runs while init waits: prestart (deprecated, first) and createRuntime.
-func createRuntimeHooks(s *specs.Spec) []specs.Hook {
-	if s.Hooks == nil {
-		return nil
+func withPID(state []byte, pid int) ([]byte, error) {
+	var s specs.State
+	if err := json.Unmarshal(state, &s); err != nil {
+		return nil, err
 	}
-	return append(append([]specs.Hook{}, s.Hooks.Prestart...), s.Hooks.CreateRuntime...) //nolint:staticcheck // still in the specification
+	s.Pid = pid
+	return json.Marshal(s)
 }
 
-func (c *Container) runHooks(ctx context.Context, hooks []specs.Hook, st specs.ContainerState) error {
+// runtimeHooks are what the parent runs while init waits: prestart (deprecated, first) and createRuntime.
+func (c *Container) runtimeHooks(ctx context.Context, h *specs.Hooks) error {
+	if err := c.runHooks(ctx, "prestart", h.Prestart, specs.StateCreating); err != nil { //nolint:staticcheck // still in the specification
+		return err
+	}
+	return c.runHooks(ctx, "createRuntime", h.CreateRuntime, specs.StateCreating)
+}
+
+func hasRuntimeHooks(s *specs.Spec) bool {
+	return s.Hooks != nil && len(s.Hooks.Prestart)+len(s.Hooks.CreateRuntime) > 0 //nolint:staticcheck // still in the specification
+}
+
+func (c *Container) runHooks(ctx context.Context, kind string, hooks []specs.Hook, st specs.ContainerState) error {
 	state := c.hookState(st)
-	for _, h := range hookPlans(hooks) {
+	for i, h := range hookPlans(hooks) {
 		if err := runHook(ctx, &h, state); err != nil {
-			return err
+			return hookError(kind, i, err)
 		}
 	}
 	return nil
 }
 
-// poststart hooks run after the process has started; the specification wants a failing one to be reported, and the
-// container goes on.
+// poststart hooks run after the process has started. One that fails ends the container (runtime.md, "Lifecycle").
 func (c *Container) poststart(ctx context.Context) error {
 	s, err := c.hooks()
 	if err != nil || s == nil {
 		return err
 	}
-	return c.runHooks(ctx, s.Poststart, specs.StateRunning)
+	if err := c.runHooks(ctx, "poststart", s.Poststart, specs.StateRunning); err != nil {
+		return errors.Join(fmt.Errorf("starting container %q: %w", c.ID, err), c.Delete(true))
+	}
+	return nil
 }
 
-// poststop hooks run after everything is deleted; each runs, whatever the others said.
-func (c *Container) poststop(s *specs.Hooks) error {
+// poststop hooks run after everything is deleted; each runs, whatever the others said, and a failure is only told.
+func (c *Container) poststop(s *specs.Hooks) {
 	if s == nil {
-		return nil
+		return
 	}
-	var errs []error
-	for _, h := range s.Poststop {
-		errs = append(errs, c.runHooks(context.Background(), []specs.Hook{h}, specs.StateStopped))
+	for i, h := range hookPlans(s.Poststop) {
+		if err := runHook(context.Background(), &h, c.hookState(specs.StateStopped)); err != nil {
+			c.warn(hookError("poststop", i, err).Error())
+		}
 	}
-	return errors.Join(errs...)
+}
+
+// warn tells what went wrong and stops nothing.
+func (c *Container) warn(text string) {
+	if c.Warn != nil {
+		c.Warn(text)
+	}
 }
 
 // hooks reads the configuration only when it has hooks.

@@ -18,6 +18,7 @@ type initState struct {
 	root   int   // O_PATH of the new root's mount
 	proc   int   // procfs of the container's pid namespace, attached nowhere; -1: not opened yet
 	devpts int   // devpts mount of the container; -1: none
+	late   []int // mounts that become read-only when all is in place
 	null   cover // null device
 	empty  cover // empty tmpfs
 }

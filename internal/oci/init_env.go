@@ -44,12 +44,14 @@ const passwdLimit = 1 << 20
 // "/".
 func (s *initState) addHome() {
 	p := &s.process
-	for _, e := range p.env {
-		if strings.HasPrefix(e, "HOME=") && e != "HOME=" {
-			return
-		}
+	p.env = lastOfEach(p.env)
+	i := slices.IndexFunc(p.env, func(e string) bool { return strings.HasPrefix(e, "HOME=") })
+	if i >= 0 && p.env[i] != "HOME=" {
+		return
 	}
-	p.env = slices.DeleteFunc(p.env, func(e string) bool { return e == "HOME=" })
+	if i >= 0 {
+		p.env = slices.Delete(p.env, i, i+1)
+	}
 	home := "/"
 	if f, err := s.openPlain("/etc/passwd"); err == nil {
 		text, _ := io.ReadAll(io.LimitReader(f, passwdLimit))
@@ -57,6 +59,22 @@ func (s *initState) addHome() {
 		home = homeOf(string(text), p.uid)
 	}
 	p.env = append(p.env, "HOME="+home)
+}
+
+// lastOfEach keeps the last value of each variable, in the place of the first: programs differ in which they take.
+func lastOfEach(env []string) []string {
+	at := map[string]int{}
+	out := make([]string, 0, len(env)+1)
+	for _, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		if i, ok := at[name]; ok {
+			out[i] = e
+			continue
+		}
+		at[name] = len(out)
+		out = append(out, e)
+	}
+	return out
 }
 
 // openPlain opens a regular file only: a pipe or a device of the image would hold init up.

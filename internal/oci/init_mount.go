@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,11 +47,15 @@ func (s *initState) mountOne(m *mountPlan) error {
 }
 
 func (s *initState) mountFS(m *mountPlan) error {
+	covered := s.coveredMode(m)
 	at, err := s.mountpoint(m)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(at)
+	if covered != "" {
+		m.params = append(m.params, covered)
+	}
 	fd, err := s.newFS(m)
 	if err != nil {
 		return err
@@ -60,8 +65,16 @@ func (s *initState) mountFS(m *mountPlan) error {
 			return fmt.Errorf("copying up: %w", err)
 		}
 	}
+	late := m.fstype == "tmpfs" && m.set&unix.MOUNT_ATTR_RDONLY != 0
+	if late { // other mounts and devices still get their places there: finishRoot makes it read-only
+		m.set &^= unix.MOUNT_ATTR_RDONLY
+	}
 	if err := finishMount(m, fd, at); err != nil {
 		return err
+	}
+	if late {
+		s.late = append(s.late, fd)
+		return nil
 	}
 	if m.fstype == "devpts" {
 		s.devpts = fd
@@ -72,6 +85,24 @@ func (s *initState) mountFS(m *mountPlan) error {
 		return nil
 	}
 	return unix.Close(fd)
+}
+
+// coveredMode is the mode option of a tmpfs that covers a directory of the image and names none itself: it looks like
+// what it covers, as in runc, and not like a directory for everybody.
+func (s *initState) coveredMode(m *mountPlan) string {
+	if m.fstype != "tmpfs" || slices.ContainsFunc(m.params, func(p string) bool { return strings.HasPrefix(p, "mode=") }) {
+		return ""
+	}
+	fd, err := s.rootDir().Path(m.dest)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("mode=%#o", st.Mode&0o7777)
 }
 
 // newFS makes the file system. A user namespace without its own network or pid namespace may not mount sysfs or proc;

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -113,6 +112,10 @@ func (s *initState) becomeUser() error {
 		if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 			return os.NewSyscallError("prctl PR_SET_KEEPCAPS", err)
 		}
+	}
+	// The directory may be one that only root can enter, as in runc; enterCwd says what is wrong if it is none.
+	if p.cwd != "" {
+		_ = unix.Chdir(p.cwd)
 	}
 	if err := s.setIDs(); err != nil {
 		return err
@@ -226,7 +229,7 @@ func (s *initState) enterCwd() error {
 	if s.process.cwd == "" {
 		return nil
 	}
-	if err := unix.Chdir(s.process.cwd); err != nil {
+	if err := unix.Chdir(s.process.cwd); err != nil && !(err == unix.EACCES && s.inCwd()) {
 		return fmt.Errorf("process.cwd: chdir to cwd (%q) set in config.json failed: %w", s.process.cwd, err)
 	}
 	buf := make([]byte, unix.PathMax)
@@ -236,6 +239,13 @@ func (s *initState) enterCwd() error {
 			" -- possible container breakout detected")
 	}
 	return os.NewSyscallError("getcwd", err)
+}
+
+// inCwd tells whether the process is where it should be, for which it need not be allowed to go there.
+func (s *initState) inCwd() bool {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Getcwd(buf)
+	return err == nil && n > 1 && string(buf[:n-1]) == path.Clean(s.process.cwd)
 }
 
 func (s *initState) applyCaps() error {
@@ -254,49 +264,4 @@ func (s *initState) applyCaps() error {
 		s.warn("ambient capabilities %#x cannot be granted", uint64(refused))
 	}
 	return err
-}
-
-func (s *initState) execute() error {
-	p := &s.process
-	if len(p.args) == 0 {
-		return errors.New("process: nothing to execute")
-	}
-	file, err := lookPath(p.args[0], p.env)
-	if err != nil {
-		return err
-	}
-	err = syscall.Exec(file, p.args, p.env)
-	return fmt.Errorf("exec %q: %w", p.args[0], err)
-}
-
-// lookPath finds the program as execvp does, with the PATH of the container.
-func lookPath(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
-	}
-	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	for _, e := range env {
-		if v, ok := strings.CutPrefix(e, "PATH="); ok {
-			search = v
-		}
-	}
-	var denied error
-	for dir := range strings.SplitSeq(search, ":") {
-		if dir == "" {
-			dir = "."
-		}
-		full := path.Join(dir, name)
-		var st unix.Stat_t
-		if unix.Stat(full, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			continue
-		}
-		if unix.Access(full, unix.X_OK) == nil {
-			return full, nil
-		}
-		denied = unix.EACCES
-	}
-	if denied != nil {
-		return "", fmt.Errorf("exec %q: %w", name, denied)
-	}
-	return "", fmt.Errorf("exec: %q: executable file not found in $PATH", name)
 }

@@ -83,6 +83,12 @@ func (s *initState) finishRoot() error {
 			return fmt.Errorf("setting the propagation of the root: %w", err)
 		}
 	}
+	for _, fd := range s.late {
+		if err := mount.SetAttr(fd, mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+			return err
+		}
+		unix.Close(fd)
+	}
 	if s.newMounts {
 		s.makeCwd()
 	}

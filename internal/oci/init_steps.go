@@ -20,6 +20,7 @@ func createSteps() []step {
 		{"masking paths", (*initState).maskPaths},
 		{"finishing the root", (*initState).finishRoot},
 		{"preparing the process", (*initState).prepareProcess},
+		{"finding the program", (*initState).findProgram},
 		{"reporting ready", (*initState).reportReady},
 		{"waiting for start", (*initState).waitStart},
 		{"running startContainer hooks", (*initState).startHooks},

@@ -264,6 +264,35 @@ func TestOutput(t *testing.T) {
 		{"tmpcopyup", "ls /bin/sh; grep -c ' /bin tmpfs' /proc/mounts", "/bin/sh\n1", func(b *box) {
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/bin", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
 		}},
+		{"variable given twice", "echo $A $B", "2 1", func(b *box) {
+			b.spec.Process.Env = append(b.spec.Process.Env, "A=1", "B=1", "A=2")
+		}},
+		{"empty home", "echo $HOME", "/", func(b *box) { b.spec.Process.Env = append(b.spec.Process.Env, "HOME=/x", "HOME=") }},
+		{"tmpfs like what it covers", "stat -c %a /cover; stat -c %a /own; stat -c %a /new", "750\n700\n1777", func(b *box) {
+			must(b.t, os.Mkdir(b.root+"/cover", 0o700))
+			must(b.t, os.Chmod(b.root+"/cover", 0o750))
+			for dest, option := range map[string]string{"/cover": "nosuid", "/own": "mode=700", "/new": "nosuid"} {
+				b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: dest, Type: "tmpfs", Source: "tmpfs", Options: []string{option}})
+			}
+		}},
+		{"read-only /dev", "mkdir /dev/x 2>/dev/null || echo refused; echo x >/dev/null && echo ok; ls /dev/pts", "refused\nok\nptmx", func(b *box) {
+			for i := range b.spec.Mounts {
+				if m := &b.spec.Mounts[i]; m.Destination == "/dev" {
+					m.Options = append(m.Options, "ro")
+				}
+			}
+		}},
+		{"working directory of root only", "pwd; ls . 2>/dev/null || echo refused", "/private\nrefused", func(b *box) {
+			must(b.t, os.Mkdir(b.root+"/private", 0o700))
+			b.spec.Process.User, b.spec.Process.Cwd = specs.User{UID: 1000, GID: 1000}, "/private"
+		}},
+		{"bind over a link to nowhere", "cat /run/resolve/stub", "content", func(b *box) {
+			f := b.t.TempDir() + "/f"
+			must(b.t, os.WriteFile(f, []byte("content\n"), 0o644))
+			must(b.t, os.Mkdir(b.root+"/etc", 0o755))
+			must(b.t, os.Symlink("../run/resolve/stub", b.root+"/etc/resolv.conf"))
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/etc/resolv.conf", Source: f, Options: []string{"bind"}})
+		}},
 		{"user namespace", "id -u; cat /proc/self/uid_map; test -c /dev/null && echo dev", "0\n         0     100000      65536\ndev", func(b *box) {
 			maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 			b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps
@@ -330,7 +359,7 @@ func TestUserNamespace(t *testing.T) {
 }
 
 func TestTimeNamespace(t *testing.T) {
-	b := newBox(t, "cat /proc/self/timens_offsets; sleep 100")
+	b := newBox(t, "sleep 100")
 	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 	b.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: 1000}, "boottime": {Secs: 2000}}
 	c := b.start()
@@ -338,7 +367,7 @@ func TestTimeNamespace(t *testing.T) {
 	if own, _ := os.Readlink("/proc/self/ns/time"); own == want {
 		t.Error("the container is in the host's time namespace")
 	}
-	if st, err := b.exec(ExecOptions{}, "readlink", "/proc/self/ns/time"); err != nil || st.Code != 0 {
+	if st, err := b.exec(ExecOptions{}, "sh", "-c", "cat /proc/self/timens_offsets; readlink /proc/self/ns/time"); err != nil || st.Code != 0 {
 		t.Fatalf("exec: %+v, %v", st, err)
 	}
 	out := strings.Join(strings.Fields(b.output()), " ")
@@ -367,21 +396,35 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-func TestStartErrors(t *testing.T) {
+// TestNoProgram asks for programs that are not there: create says so and leaves nothing.
+func TestNoProgram(t *testing.T) {
 	for _, tc := range []struct{ cmd, want string }{
 		{"nope", `exec: "nope": executable file not found in $PATH`},
-		{"/nope", "no such file or directory"},
-		{"/etc", "permission denied"},
+		{"/nope", `exec: "/nope": stat /nope: no such file or directory`},
+		{"./nope", "no such file or directory"},
+		{"/bin/busybox/x", "not a directory"},
+		{"/etc", "is a directory"},
+		{"/plain", "permission denied"},
 	} {
 		b := newBox(t, "")
 		must(t, os.Mkdir(b.root+"/etc", 0o755))
+		must(t, os.WriteFile(b.root+"/plain", nil, 0o644))
 		b.spec.Process.Args = []string{tc.cmd}
-		if err := b.create(); err != nil {
-			t.Fatal(err)
+		if err := b.create(); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("create for %q: %v, want %q", tc.cmd, err, tc.want)
 		}
-		if err := b.c.Start(context.Background()); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("start of %q: %v, want %q", tc.cmd, err, tc.want)
-		}
+		b.clean()
+	}
+}
+
+// TestStartErrors asks for a program that is there and is none: only execve finds out.
+func TestStartErrors(t *testing.T) {
+	b := newBox(t, "")
+	must(t, os.WriteFile(b.root+"/rubbish", []byte("rubbish"), 0o755))
+	b.spec.Process.Args = []string{"/rubbish"}
+	must(t, b.create())
+	if err := b.c.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "exec format error") {
+		t.Errorf("start: %v", err)
 	}
 }
 
@@ -509,27 +552,4 @@ func TestOOM(t *testing.T) {
 	if n, err := b.c.OOMKills(); err != nil || n == 0 {
 		t.Errorf("kills %d, %v", n, err)
 	}
-}
-
-func TestHooks(t *testing.T) {
-	b := newBox(t, "echo main")
-	log := filepath.Join(t.TempDir(), "log")
-	hook := func(name string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + name + " $(cat | grep -o '\"status\":\"[a-z]*\"') >> " + log}}}
-	}
-	b.spec.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
-		Poststart: hook("poststart"), Poststop: hook("poststop")}
-	b.run()
-	got, _ := os.ReadFile(log)
-	want := "createRuntime \"status\":\"creating\"\ncreateContainer \"status\":\"creating\"\npoststart \"status\":\"running\"\npoststop \"status\":\"stopped\"\n"
-	if string(got) != want {
-		t.Errorf("hooks wrote %q, want %q", got, want)
-	}
-
-	b = newBox(t, "true")
-	b.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo reason; exit 4"}}}}
-	if err := b.create(); err == nil || !strings.Contains(err.Error(), "reason") || !strings.Contains(err.Error(), "exit status 4") {
-		t.Errorf("failing hook: %v", err)
-	}
-	b.clean()
 }

@@ -2,9 +2,7 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -26,21 +24,10 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	defer w.f.Close()
 	defer w.watch(ctx)()
-	for {
-		kind, body, file, err := w.receive()
-		switch {
-		case err == nil && kind == msgListener:
-			if err := c.sendListener(file, c.rec.PID, specs.StateCreated); err != nil {
-				return fmt.Errorf("starting container %q: %w", c.ID, err)
-			}
-		case errors.Is(err, io.EOF):
-			return c.started(ctx)
-		case err != nil:
-			return fmt.Errorf("starting container %q: %w", c.ID, err)
-		case kind == msgError:
-			return fmt.Errorf("starting container %q: %s", c.ID, body)
-		}
+	if err := c.awaitExecve(w, c.rec.PID, specs.StateCreated, c.warn); err != nil {
+		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
+	return c.started(ctx)
 }
 
 func (c *Container) started(ctx context.Context) error {

@@ -63,9 +63,10 @@ func (c *Container) hookState(st specs.ContainerState) []byte {
 	return b
 }
 
-// Kill sends sig to init, or with all to every process of the container's cgroup.
+// Kill sends sig to init, or with all to every process of the container's cgroup. The end of init ends the others only
+// in a pid namespace that is init's own; elsewhere SIGKILL goes to all of them, also to those that init left behind.
 func (c *Container) Kill(sig unix.Signal, all bool) error {
-	if all {
+	if all || sig == unix.SIGKILL && c.rec.SharedPID {
 		return c.cg.Kill(sig)
 	}
 	if c.Init.PIDFD == nil || !pidfd.Alive(c.Init.PIDFD) {
@@ -101,7 +102,8 @@ func (c *Container) Delete(force bool) error {
 	if err := os.RemoveAll(c.Dir); err != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, err)
 	}
-	return c.poststop(hooks)
+	c.poststop(hooks)
+	return nil
 }
 
 // WaitGone waits for the end of a process, which need not be a child, or of ctx.
