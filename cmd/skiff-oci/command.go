@@ -205,7 +205,14 @@ func (a *app) line(level, msg string, asJSON bool) string {
 }
 
 // load finds the container named by the first argument.
-func (a *app) load(id string) (*oci.Container, error) { return oci.Load(a.root, id) }
+func (a *app) load(id string) (*oci.Container, error) {
+	c, err := oci.Load(a.root, id)
+	if err != nil {
+		return nil, err
+	}
+	c.Warn = a.warn
+	return c, nil
+}
 
 // readSpec reads config.json of a bundle.
 func readSpec(bundle string) (*specs.Spec, []byte, error) {

@@ -72,6 +72,27 @@ func (l *logFile) open() error {
 	return nil
 }
 
+// inode tells the file from one that takes its name later.
+func (l *logFile) inode() uint64 {
+	var st unix.Stat_t
+	if l.f == nil || unix.Fstat(int(l.f.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// cut takes away what was written behind size.
+func (l *logFile) cut(size int64) error {
+	if l.f == nil || l.size <= size {
+		return nil
+	}
+	if err := l.f.Truncate(size); err != nil {
+		return fmt.Errorf("cutting the log: %w", err)
+	}
+	l.size = size
+	return nil
+}
+
 func (l *logFile) close() {
 	if l.f != nil {
 		l.f.Close()

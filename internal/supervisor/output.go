@@ -23,6 +23,8 @@ type outputs struct {
 	poll    *poller
 	in, out []byte
 	stalled map[*tap]struct{}
+	// flight keeps chunks of pipes safe on their way; nil: they are just read.
+	flight *inflight
 }
 
 func newOutputs() (*outputs, error) {
@@ -40,9 +42,12 @@ type output struct {
 	all    *outputs
 	fd     int // -1 once it has ended
 	stream string
-	log    *logFile
-	taps   []*tap
-	ended  func()
+	// name is the container's id and the stream; empty for a terminal, which
+	// dies with the supervisor.
+	name  string
+	log   *logFile
+	taps  []*tap
+	ended func()
 	// waiting counts taps with unwritten data; reading pauses meanwhile.
 	waiting int
 }
@@ -69,12 +74,8 @@ func (o *output) readChunk() bool {
 	if a.in == nil {
 		a.in, a.out = make([]byte, chunk), make([]byte, 0, chunk+chunk/8)
 	}
-	n, err := unix.Read(o.fd, a.in)
+	n, err := o.read()
 	if n > 0 {
-		a.out = o.log.write(o.stream, a.in[:n], time.Now(), a.out)
-		if cap(a.out) > 16*chunk {
-			a.out = nil // a storm of empty lines; do not keep its buffer
-		}
 		o.feed(a.in[:n])
 		return true
 	}
@@ -84,6 +85,31 @@ func (o *output) readChunk() bool {
 	// End of file; EIO is how a terminal says so.
 	o.finish()
 	return false
+}
+
+// read brings one chunk into the log and into the shared buffer.
+func (o *output) read() (n int, err error) {
+	a := o.all
+	safe := o.name != "" && a.flight != nil
+	if safe {
+		n, err = a.flight.peek(o.fd, a.in)
+	} else {
+		n, err = unix.Read(o.fd, a.in)
+	}
+	if n <= 0 {
+		return n, err
+	}
+	if safe {
+		a.flight.writing(o.name, a.in[:n], o.log.inode(), o.log.size)
+	}
+	a.out = o.log.write(o.stream, a.in[:n], time.Now(), a.out)
+	if cap(a.out) > 16*chunk {
+		a.out = nil // a storm of empty lines; do not keep its buffer
+	}
+	if safe {
+		err = a.flight.take(o.fd, n)
+	}
+	return n, err
 }
 
 // drain reads what is left after the container's end: everything that its

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +20,39 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := s.settleInflight(good); err != nil {
+		s.log.Warn("a log may have a hole or lines twice", "err", err)
+	}
 	for _, rec := range good {
 		s.adopt(rec)
 	}
 	s.recoverUnrecorded(bad)
 	return nil
+}
+
+// settleInflight finishes what the killed supervisor had begun with one chunk of output, before anything is read.
+func (s *server) settleInflight(all []*record) error {
+	if s.outs.flight == nil {
+		return nil
+	}
+	id, stream := s.outs.flight.owner()
+	i := slices.IndexFunc(all, func(r *record) bool { return r.ID == id })
+	if i < 0 || all[i].BootID != s.bootID {
+		s.outs.flight.forget()
+		return nil
+	}
+	log, err := openLog(all[i].Log)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	path := filepath.Join(s.records.pipes(id), stream)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("opening pipe %q: %w", path, err)
+	}
+	defer unix.Close(fd)
+	return s.outs.flight.settle(fd, log)
 }
 
 // adopt makes a record an entry again.

@@ -83,6 +83,9 @@ func (s *server) resumeEntry(h *handoffEntry) {
 	}
 	for _, ho := range h.Outputs {
 		o := &output{all: s.outs, fd: keptFD(ho.FD), stream: ho.Stream, log: e.log}
+		if !e.rec.Terminal {
+			o.name = e.rec.ID + "/" + ho.Stream
+		}
 		if ho.Stream == "stdout" {
 			e.stdout = o
 		} else {

@@ -92,8 +92,9 @@ func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 // begin takes over from a predecessor: the one that executed this program in
 // its place (resume >= 0), or one that died.
 func (s *server) begin(resume int) error {
-	s.runPollers()
 	if resume >= 0 {
+		s.openInflight()
+		s.runPollers()
 		return s.resume(resume)
 	}
 	lock, err := lockDir(filepath.Dir(s.records.dir))
@@ -101,12 +102,24 @@ func (s *server) begin(resume int) error {
 		return err
 	}
 	s.lock = lock
+	s.openInflight()
+	s.runPollers()
 	s.epoch = uint64(s.started.UnixNano())
 	if err := s.recover(); err != nil {
 		return err
 	}
 	s.listen, err = listenUnix(s.socket)
 	return err
+}
+
+// openInflight comes when no other supervisor uses the page any more. Without it all works, but the end of this process.
+func (s *server) openInflight() {
+	flight, err := openInflight(s.dir)
+	if err != nil {
+		s.log.Warn("output that is on its way to a log is not safe", "err", err)
+		return
+	}
+	s.outs.flight = flight
 }
 
 // ending waits until there is room to wind up a container.

@@ -135,7 +135,7 @@ func (s *server) openOutput(e *entry, path, stream string) (*output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening pipe %q: %w", path, err)
 	}
-	return &output{all: s.outs, fd: fd, stream: stream, log: e.log}, nil
+	return &output{all: s.outs, fd: fd, stream: stream, name: e.rec.ID + "/" + stream, log: e.log}, nil
 }
 
 // begin starts reading from the poller's goroutine.

@@ -431,6 +431,32 @@ func TestKilledSupervisorLosesNothing(t *testing.T) {
 	}
 }
 
+// TestKilledAgainAndAgain kills the supervisor in the middle of a stream of output, ten times.
+func TestKilledAgainAndAgain(t *testing.T) {
+	n := newNode(t)
+	const lines = 30000
+	n.run("a", nil, "sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do i=$((i+1)); echo line $i; done; sleep 1000", lines))
+	for i := range 10 {
+		mark := fmt.Sprintf("\nline %d\n", (i+1)*lines/12)
+		n.eventually(func() bool { return strings.Contains(n.logged("a"), mark) })
+		info, err := n.client.Info(n.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kill(t, info.PID)
+		if n.client, err = Connect(n.ctx(), n.opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := fmt.Sprintf("line %d\n", lines)
+	n.eventually(func() bool { return strings.HasSuffix(n.logged("a"), last) })
+	for i, line := range strings.Split(strings.TrimSuffix(n.logged("a"), "\n"), "\n") {
+		if want := fmt.Sprintf("line %d", i+1); line != want {
+			t.Fatalf("line %d of the log is %q", i+1, line)
+		}
+	}
+}
+
 // pidOf reads the record, for when no supervisor answers.
 func (n *node) pidOf(id string) (int, error) {
 	good, _, err := (records{filepath.Join(n.opts.Dir, "containers")}).load()

@@ -126,7 +126,7 @@ var suites = []suite{
 	{path: "internal/kernel/rootfd"},
 	{path: "internal/kernel/seccomp"},
 	{path: "internal/oci"},
-	{path: "internal/supervisor", skip: "TestKilledSupervisorLosesNothing", because: "known fault: what the supervisor has read of a container's output and not written yet dies with it; a slow machine shows it often"},
+	{path: "internal/supervisor"},
 	{path: "internal/container"},
 	{path: "internal/podnet"},
 	{path: "internal/proxy", skip: "TestDrainingLosesNoConnection", because: "its servers stop 5 ms after they are drained, which is too short for an emulated machine to accept what waits"},
