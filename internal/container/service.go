@@ -139,10 +139,27 @@ func (s *Service) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	s.loadRecords()
-	if _, err := supervisor.Connect(ctx, s.deps.Supervisor); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return err
 	}
 	return s.sup.Events(ctx, s.follower(ctx, ready))
+}
+
+// connect finds the supervisor or starts one. One that runs an older program is
+// replaced; if that fails, it is as good as before.
+func (s *Service) connect(ctx context.Context) error {
+	client, err := supervisor.Connect(ctx, s.deps.Supervisor)
+	if err != nil {
+		return err
+	}
+	renewed, err := client.Renew(ctx)
+	if err != nil {
+		s.log.Warn("supervisor not renewed", "err", err)
+	}
+	if renewed {
+		s.log.Info("supervisor renewed in place")
+	}
+	return nil
 }
 
 func (s *Service) sandboxesDir() string  { return filepath.Join(s.deps.Dir, "sandboxes") }

@@ -33,7 +33,10 @@ var (
 
 // Client talks to one supervisor. It holds no connection between calls and is
 // safe for concurrent use.
-type Client struct{ opts Options }
+type Client struct {
+	opts     Options
+	launched bool // Connect started the supervisor
+}
 
 // NewClient returns a client that never starts a supervisor.
 func NewClient(opts Options) *Client { return &Client{opts: opts} }

@@ -32,6 +32,7 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 		if err != nil && !errors.Is(err, errAnother) {
 			return nil, err
 		}
+		c.launched = err == nil
 		if err != nil {
 			// It is starting, or ending: both are a matter of milliseconds.
 			select {

@@ -2,12 +2,52 @@ package supervisor
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// TestRenew replaces a supervisor only by another program.
+func TestRenew(t *testing.T) {
+	n := newNode(t)
+	before := n.run("a", nil, "sleep", "1000")
+	if renewed, err := NewClient(n.opts).Renew(n.ctx()); renewed || err != nil {
+		t.Errorf("the same program: %v %v", renewed, err)
+	}
+	// A few bytes behind the end make another file of the same program.
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, append(self, "new"...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	opts := n.opts
+	opts.Exe = func() (*os.File, error) { return os.Open(other) }
+	newer := NewClient(opts)
+	old, err := newer.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if renewed, err := newer.Renew(n.ctx()); !renewed || err != nil {
+		t.Fatalf("another program: %v %v", renewed, err)
+	}
+	info, err := newer.Info(n.ctx())
+	if err != nil || info.PID != old.PID || info.Containers != 1 {
+		t.Errorf("after: %+v %v, before: %+v", info, err, old)
+	}
+	if renewed, err := newer.Renew(n.ctx()); renewed || err != nil {
+		t.Errorf("once more: %v %v", renewed, err)
+	}
+	after, err := newer.Get(n.ctx(), "a")
+	if err != nil || after.PID != before.PID || after.Phase != PhaseRunning {
+		t.Errorf("the container: %+v %v", after, err)
+	}
+}
 
 func TestUpgradeKeepsEverything(t *testing.T) {
 	n := newNode(t)
