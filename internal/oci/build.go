@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func (cr *creation) makePlan(context.Context) error {
 		}
 	}
 	p.process.console, p.process.umask, p.process.personality, p.process.ioprio = true, -1, -1, -1
-	p.process.newKeyring, p.process.keyring = !cr.o.NoNewKeyring, "_ses."+cr.o.ID
+	p.process.newKeyring, p.process.keyring = !cr.o.NoNewKeyring, keyringName(cr.o.ID)
 	if s.Process == nil {
 		return nil // `start` will say that there is nothing to run
 	}
@@ -183,6 +184,9 @@ func (cr *creation) planRoot() error {
 		return nil
 	}
 	root := absRoot(&cr.o)
+	if root == "" { // an empty path would be the caller's own directory
+		return errors.New("root: must be given")
+	}
 	if !p.newMounts {
 		f, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
@@ -251,3 +255,6 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 	cr.plan.mounts = append(cr.plan.mounts, mp)
 	return nil
 }
+
+// keyringName is the session keyring that the container's processes share.
+func keyringName(id string) string { return "_ses." + id }

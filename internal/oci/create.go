@@ -230,7 +230,7 @@ func (cr *creation) saveCreating(context.Context) error {
 		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}
 	_, newPID := findNamespace(o.Spec, specs.PIDNamespace)
-	cr.c.rec.SharedPID = !newPID
+	cr.c.rec.SharedPID, cr.c.rec.OldKeyring = !newPID, o.NoNewKeyring
 	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {
 		cr.c.rec.Rootfs = o.Rootfs.Upper
 	}

@@ -58,6 +58,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 		}
 		defer sw.exe.Close()
 	}
+	pl.process.newKeyring, pl.process.keyring = !c.rec.OldKeyring, keyringName(c.ID)
 	if err := execAffinity(&pl.process, o.Spec.ExecCPUAffinity); err != nil {
 		return nil, err
 	}

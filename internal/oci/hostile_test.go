@@ -151,6 +151,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{"ociVersion", func(s *specs.Spec) { s.Version = "2.0.0" }},
 		{"process.cwd", func(s *specs.Spec) { s.Process.Cwd = "x" }},
+		{"root: must be given", func(s *specs.Spec) { s.Root = nil }},
 		{"process.args", func(s *specs.Spec) { s.Process.Args = nil }},
 		{"process.user", func(s *specs.Spec) { s.Process.User.UID = 1<<32 - 1 }},
 		{"process.rlimits[1]", func(s *specs.Spec) {
@@ -172,6 +173,12 @@ func TestValidate(t *testing.T) {
 		{"linux.intelRdt", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }},
 		{"linux.cgroupsPath", func(s *specs.Spec) { s.Linux.CgroupsPath = "/../x" }},
 		{"hooks.poststart[0].path", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "x"}}} }},
+		{"linux.seccomp.syscalls[0]: SCMP_ACT_NOTIFY cannot be used for the write syscall", func(s *specs.Spec) {
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/x", Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir", "write"}, Action: specs.ActNotify}}}
+		}},
+		{"linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action", func(s *specs.Spec) {
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActNotify, ListenerPath: "/x"}
+		}},
 		{"process.apparmorProfile", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
 		{"linux.seccomp.syscalls[0]", func(s *specs.Spec) {
 			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: "x"}}}

@@ -31,7 +31,8 @@ type record struct {
 	Namespaces  uint64            `json:"namespaces"`      // clone flags
 	Hooks       bool              `json:"hooks,omitempty"` // the configuration has some
 	Creating    bool              `json:"creating,omitempty"`
-	SharedPID   bool              `json:"sharedPID,omitempty"` // init is not pid 1 of a pid namespace of its own
+	OldKeyring  bool              `json:"oldKeyring,omitempty"` // the session keyring is the caller's
+	SharedPID   bool              `json:"sharedPID,omitempty"`  // init is not pid 1 of a pid namespace of its own
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

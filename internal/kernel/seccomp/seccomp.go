@@ -8,6 +8,7 @@ package seccomp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -121,11 +122,32 @@ func Flags() []string {
 	return out
 }
 
+// handOver are the calls that hand the listener over, and say that it is on its way: if they waited for the agent that
+// is to get it, nothing would ever happen again.
+var handOver = [...]string{"write", "sendmsg"}
+
+func checkNotify(s *specs.LinuxSeccomp) error {
+	if s.DefaultAction == specs.ActNotify {
+		return errors.New("defaultAction: SCMP_ACT_NOTIFY cannot be used as default action")
+	}
+	for i, c := range s.Syscalls {
+		for _, name := range handOver {
+			if c.Action == specs.ActNotify && slices.Contains(c.Names, name) {
+				return fmt.Errorf("syscalls[%d]: SCMP_ACT_NOTIFY cannot be used for the %s syscall", i, name)
+			}
+		}
+	}
+	return nil
+}
+
 // Compile translates a profile. Names that this machine has not are left out, as the specification allows.
 func Compile(s *specs.LinuxSeccomp) (*Program, error) {
 	def, err := action(s.DefaultAction, s.DefaultErrnoRet)
 	if err != nil {
 		return nil, fmt.Errorf("defaultAction: %w", err)
+	}
+	if err := checkNotify(s); err != nil {
+		return nil, err
 	}
 	p := &Program{}
 	if s.Flags == nil {
