@@ -19,11 +19,31 @@ import (
 
 func imageVerb(c *command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "image", Short: "Import, pull, list and remove images",
-		Args: cobra.ArbitraryArgs, RunE: chooseVerb("`import`, `pull`, `ls` or `rm`"),
+		Use: "image", Short: "Import, pull, save, look at and remove images",
+		Args: cobra.ArbitraryArgs,
+		RunE: chooseVerb("`import`, `pull`, `save`, `ls`, `inspect`, `history`, `tag`, `rm` or `prune`"),
 	}
-	cmd.AddCommand(imageImport(c), imagePull(c), imageList(c), imageRemove(c))
+	cmd.AddCommand(
+		imageImport(c), imagePull(c), imageSave(c), imageList(c), imageInspect(c), imageHistory(c),
+		imageTag(c), imageRemove(c), imagePrune(c),
+	)
 	return cmd
+}
+
+// someImages wants one image or more.
+func someImages(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageError{fmt.Errorf("`%s` takes one image reference or more; see `%s --help`", cmd.CommandPath(), cmd.CommandPath())}
+	}
+	return nil
+}
+
+// missing says what to do about an image that is not there.
+func missing(err error, ref string) error {
+	if !errors.Is(err, image.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w; `skiff image ls` lists what is here, `skiff image pull %s` fetches it", err, ref)
 }
 
 // images is a client of the daemon's images.
@@ -190,19 +210,5 @@ func showImage(w io.Writer, i image.Image) {
 	}
 	for _, name := range names {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, shorten(i.ID), size(uint64(i.Size)), age)
-	}
-}
-
-func imageRemove(c *command) *cobra.Command {
-	return &cobra.Command{
-		Use: "rm REF|ID", Aliases: []string{"remove"}, Short: "Remove a name of an image, and the image with its last name",
-		Args: exactly(1, "one image reference or id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.images(cmd)
-			if err != nil {
-				return err
-			}
-			return client.Remove(cmd.Context(), args[0])
-		},
 	}
 }

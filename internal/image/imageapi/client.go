@@ -104,9 +104,17 @@ func (c *Client) Save(ctx context.Context, w io.Writer, refs ...string) error {
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("saving images: the daemon's answer broke off: %w", err)
+		return fmt.Errorf("saving images: %w", err)
+	}
+	if text := resp.Trailer.Get(saveError); text != "" {
+		return errors.New(text)
 	}
 	return nil
+}
+
+// Inspect tells all about one image.
+func (c *Client) Inspect(ctx context.Context, ref string) (out image.Detail, err error) {
+	return out, c.call(ctx, http.MethodGet, "/images/inspect?"+url.Values{"ref": {ref}}.Encode(), &out)
 }
 
 // Remove removes an image or one of its names.
@@ -119,15 +127,13 @@ func (c *Client) Tag(ctx context.Context, ref, name string) (out image.Image, er
 	return out, c.call(ctx, http.MethodPost, "/images/tag?"+url.Values{"ref": {ref}, "name": {name}}.Encode(), &out)
 }
 
-// Prune removes what nobody uses.
-func (c *Client) Prune(ctx context.Context, untaggedOnly bool) ([]image.Image, int64, error) {
-	q := url.Values{}
-	if untaggedOnly {
+// Prune removes what nobody uses. Of opts it knows Untagged and UnusedFor.
+func (c *Client) Prune(ctx context.Context, opts image.PruneOptions) (out Pruned, err error) {
+	q := url.Values{"unusedFor": {opts.UnusedFor.String()}}
+	if opts.Untagged {
 		q.Set("untagged", "1")
 	}
-	var out pruneAnswer
-	err := c.call(ctx, http.MethodPost, "/images/prune?"+q.Encode(), &out)
-	return out.Removed, out.Freed, err
+	return out, c.call(ctx, http.MethodPost, "/images/prune?"+q.Encode(), &out)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {

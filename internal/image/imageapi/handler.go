@@ -5,10 +5,11 @@
 //	POST   /images/import?path=P&dir=1              a file or directory of this machine
 //	POST   /images/pull?ref=R&platform=P            body: pullRequest
 //	GET    /images                                  a list of images
+//	GET    /images/inspect?ref=R                    all that is known of one image
 //	GET    /images/save?ref=R&ref=R                 answers with an archive
 //	POST   /images/tag?ref=R&name=N
 //	DELETE /images?ref=R
-//	POST   /images/prune
+//	POST   /images/prune?untagged=1&unusedFor=24h
 //
 // Import and pull answer with JSON lines: one Line per event, the last one with
 // the images or the error. The socket is root's alone, which is what lets a
@@ -50,9 +51,9 @@ type pullRequest struct {
 	InsecureSkipVerify bool       `json:"insecureSkipVerify,omitempty"`
 }
 
-// pruneAnswer is what a prune removed.
-type pruneAnswer struct {
-	Removed []image.Image `json:"removed,omitempty"`
+// Pruned is what a prune removed; Freed is in bytes.
+type Pruned struct {
+	Removed []image.Image `json:"removed"`
 	Freed   int64         `json:"freed"`
 }
 
@@ -61,6 +62,7 @@ func New(s *image.Store) http.Handler {
 	h := &handler{s}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /images", h.list)
+	mux.HandleFunc("GET /images/inspect", h.inspect)
 	mux.HandleFunc("GET /images/save", h.save)
 	mux.HandleFunc("DELETE /images", h.remove)
 	mux.HandleFunc("POST /images/import", h.importArchive)
@@ -74,8 +76,19 @@ type handler struct{ s *image.Store }
 
 func (h *handler) list(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.s.List()) }
 
-// save answers with an archive. An error in the middle cuts the connection, so
-// that nobody takes a part for the whole.
+func (h *handler) inspect(w http.ResponseWriter, r *http.Request) {
+	d, err := h.s.Inspect(r.URL.Query().Get("ref"))
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, d)
+}
+
+// saveError is the trailer that carries an error which came after the first
+// byte of an archive. Without it the reader could only say that it broke off.
+const saveError = "Skiff-Error"
+
 func (h *handler) save(w http.ResponseWriter, r *http.Request) {
 	refs := r.URL.Query()["ref"]
 	for _, ref := range refs {
@@ -85,8 +98,10 @@ func (h *handler) save(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("Trailer", saveError)
 	if err := h.s.Save(r.Context(), w, refs...); err != nil {
-		panic(http.ErrAbortHandler)
+		// A header's value is one line.
+		w.Header().Set(saveError, strings.Join(strings.Fields(err.Error()), " "))
 	}
 }
 
@@ -108,12 +123,20 @@ func (h *handler) tag(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) prune(w http.ResponseWriter, r *http.Request) {
-	removed, freed, err := h.s.Prune(r.Context(), image.PruneOptions{Untagged: r.URL.Query().Get("untagged") != ""})
+	opts := image.PruneOptions{Untagged: r.URL.Query().Get("untagged") != ""}
+	if text := r.URL.Query().Get("unusedFor"); text != "" {
+		var err error
+		if opts.UnusedFor, err = time.ParseDuration(text); err != nil {
+			writeError(w, fmt.Errorf("reading unusedFor: %w", err))
+			return
+		}
+	}
+	removed, freed, err := h.s.Prune(r.Context(), opts)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	writeJSON(w, pruneAnswer{removed, freed})
+	writeJSON(w, Pruned{removed, freed})
 }
 
 func (h *handler) importArchive(w http.ResponseWriter, r *http.Request) {

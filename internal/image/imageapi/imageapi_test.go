@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"skiff.dev/skiff/internal/image"
 	"skiff.dev/skiff/test/testimage"
@@ -109,6 +110,51 @@ func TestImportListRemove(t *testing.T) {
 	}
 	if err := c.Remove(ctx, "nothing"); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("removing nothing: %v", err)
+	}
+}
+
+func TestInspectTagPrune(t *testing.T) {
+	c, _ := serve(t)
+	ctx := context.Background()
+	if _, err := c.Import(ctx, "-", bytes.NewReader(archive(t)), ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Tag(ctx, "app:1", "app:2"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := c.Inspect(ctx, "app:2")
+	if err != nil || len(d.Tags) != 2 || len(d.History) != 1 || d.History[0].Size == 0 {
+		t.Errorf("inspect: %+v, %v", d, err)
+	}
+	if _, err := c.Inspect(ctx, "nothing"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("inspecting nothing: %v", err)
+	}
+	for _, opts := range []image.PruneOptions{{Untagged: true}, {UnusedFor: time.Hour}} {
+		if got, err := c.Prune(ctx, opts); err != nil || len(got.Removed) != 0 {
+			t.Errorf("prune %+v: %+v, %v", opts, got, err)
+		}
+	}
+	if got, err := c.Prune(ctx, image.PruneOptions{}); err != nil || len(got.Removed) != 1 || got.Freed == 0 {
+		t.Errorf("prune: %+v, %v", got, err)
+	}
+}
+
+// An archive that breaks off says why.
+func TestSaveOfBrokenImage(t *testing.T) {
+	c, s := serve(t)
+	ctx := context.Background()
+	if _, err := c.Import(ctx, "-", bytes.NewReader(archive(t)), ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(s.FsInfo().Dir, "layers/*/fs/a"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Save(ctx, io.Discard, "app:1"); err == nil || !strings.Contains(err.Error(), `saving image "app:1"`) {
+		t.Errorf("saving a broken image: %v", err)
 	}
 }
 
