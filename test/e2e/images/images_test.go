@@ -181,7 +181,7 @@ func reasons(t *testing.T, c *cluster.Cluster) {
 	start(c, "invalid", "Not:A:Name", "")
 	says(t, c, "invalid", waiting, "InvalidImageName", "Not:A:Name")
 	start(c, "nocommand", "images/busybox:1", `,"command":["/bin/none"]`)
-	says(t, c, "nocommand", ".status.containerStatuses[0].lastState.terminated", "StartError", `"/bin/none": no such file`)
+	says(t, c, "nocommand", ".status.containerStatuses[0].lastState.terminated", "StartError", `exec: "/bin/none": stat /bin/none: no such file or directory`)
 	if code := field(c, "nocommand", ".status.containerStatuses[0].lastState.terminated.exitCode"); code != "128" {
 		t.Errorf("a missing command has exit code %s, want 128", code)
 	}
