@@ -95,6 +95,9 @@ func (c *Config) PKIDir() string { return filepath.Join(c.DataDir, "pki") }
 // ImageDir holds images and their unpacked layers.
 func (c *Config) ImageDir() string { return filepath.Join(c.DataDir, "images") }
 
+// ArchiveDir is where archives of images are dropped to be imported.
+func (c *Config) ArchiveDir() string { return filepath.Join(c.DataDir, "archives") }
+
 // ContainerDir holds the state and the writable layers of sandboxes and containers.
 func (c *Config) ContainerDir() string { return filepath.Join(c.DataDir, "containers") }
 

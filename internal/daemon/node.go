@@ -23,6 +23,7 @@ func (d *daemon) nodeComponents() []lifecycle.Component {
 	return []lifecycle.Component{
 		{Name: "network", Run: d.runNetwork},
 		{Name: "images", Run: d.runImages},
+		{Name: "archives", Needs: []string{"images"}, Run: d.runArchives},
 		o.containers.Component(),
 		container.NewServer(o.containers, d.cfg.CRISocket(), nil).Component(),
 		// Stops the pods when `skiff down` asked for it: after the node agent
@@ -136,7 +137,7 @@ func (d *daemon) makeKubelet() error {
 		APIServer: netip.AddrPortFrom(api, 443),
 		TLS:       d.nodeTLS(),
 		Drain:     o.proxy.Drain,
-		Needs:     []string{"informers", "pods", "images", "proxy", "dns"},
+		Needs:     []string{"informers", "pods", "archives", "proxy", "dns"},
 		Log:       d.log,
 	})
 	return err

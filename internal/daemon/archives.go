@@ -1,0 +1,18 @@
+package daemon
+
+import (
+	"context"
+	"path/filepath"
+
+	"skiff.dev/skiff/internal/image/archives"
+)
+
+// runArchives imports what lies in the directory of archives, and what is
+// dropped there later. The node agent waits for the first look, so that no pod
+// asks a registry for an image that is about to come in.
+func (d *daemon) runArchives(ctx context.Context, ready func()) error {
+	return archives.New(archives.Options{
+		Dir: d.cfg.ArchiveDir(), Record: filepath.Join(d.cfg.ImageDir(), "archives.json"),
+		Store: d.organs.images, Log: d.log,
+	}).Run(ctx, ready)
+}

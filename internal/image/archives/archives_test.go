@@ -1,0 +1,344 @@
+package archives
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/test/testimage"
+)
+
+// node is a store, a directory of archives and what follows it.
+type node struct {
+	t       *testing.T
+	store   *counting
+	dir     string
+	record  string
+	log     lines
+	retry   chan struct{}
+	stop    context.CancelFunc
+	stopped chan error
+}
+
+// counting counts how often an archive was opened.
+type counting struct {
+	*image.Store
+	mu      sync.Mutex
+	imports int
+	full    bool
+}
+
+func (c *counting) Import(ctx context.Context, r io.Reader, opts image.ImportOptions) ([]image.Image, error) {
+	c.mu.Lock()
+	c.imports++
+	full := c.full
+	c.mu.Unlock()
+	if full {
+		return nil, fmt.Errorf("importing image: %w", image.ErrNoSpace)
+	}
+	return c.Store.Import(ctx, r, opts)
+}
+
+func (c *counting) setFull(full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.full = full
+}
+
+func (c *counting) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.imports
+}
+
+// lines passes each line of the log on to who waits for it.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+	more chan struct{}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(p))
+	close(l.more)
+	l.more = make(chan struct{})
+	return len(p), nil
+}
+
+// seen counts the lines that hold all words.
+func (l *lines) seen(words ...string) (int, chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+next:
+	for _, line := range l.text {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue next
+			}
+		}
+		n++
+	}
+	return n, l.more
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	tmp := t.TempDir()
+	s, err := image.Open(image.Options{Dir: filepath.Join(tmp, "images")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	n := &node{
+		t: t, store: &counting{Store: s}, dir: filepath.Join(tmp, "archives"), record: filepath.Join(tmp, "archives.json"),
+		retry: make(chan struct{}),
+	}
+	n.log.more = make(chan struct{})
+	return n
+}
+
+// start follows the directory and returns when it is ready.
+func (n *node) start() {
+	n.t.Helper()
+	d := New(Options{Dir: n.dir, Record: n.record, Store: n.store, Retry: n.retry, Log: slog.New(slog.NewTextHandler(&n.log, nil))})
+	ctx, stop := context.WithCancel(n.t.Context())
+	n.stop, n.stopped = stop, make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		n.stopped <- d.Run(ctx, func() { close(ready) })
+		close(n.stopped)
+	}()
+	n.t.Cleanup(n.end)
+	<-ready
+}
+
+func (n *node) end() {
+	n.stop()
+	if err := <-n.stopped; err != nil {
+		n.t.Error(err)
+	}
+}
+
+// wait waits until the log holds want lines with all words.
+func (n *node) wait(want int, words ...string) {
+	n.t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		got, more := n.log.seen(words...)
+		if got >= want {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
+			n.t.Fatalf("%d lines with %q, want %d; the log is\n%s", got, words, want, strings.Join(n.log.text, ""))
+		}
+	}
+}
+
+func (n *node) pinned(ref string) bool {
+	n.t.Helper()
+	img, err := n.store.Resolve(ref)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return img.Pinned
+}
+
+func archive(t *testing.T, name, content string) []byte {
+	t.Helper()
+	img := testimage.Image{Names: []string{name}, Layers: []testimage.Layer{{testimage.File("f", 0o644, []byte(content))}}}
+	var buf bytes.Buffer
+	if err := img.WriteDockerArchive(&buf); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// drop puts a file into the directory in one step.
+func (n *node) drop(name string, data []byte) {
+	n.t.Helper()
+	part := filepath.Join(filepath.Dir(n.dir), "part")
+	if err := os.WriteFile(part, data, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := os.Rename(part, filepath.Join(n.dir, name)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// What is there at the start comes in before ready; the second start opens
+// nothing; an image that is gone comes again.
+func TestStart(t *testing.T) {
+	n := newNode(t)
+	if err := os.Mkdir(n.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.drop("b.tar", archive(t, "b:1", "two"))
+	n.start()
+	if !n.pinned("a:1") || !n.pinned("b:1") {
+		t.Error("images of archives are not pinned")
+	}
+	n.end()
+	n.start()
+	if c := n.store.count(); c != 2 {
+		t.Errorf("%d imports after a second start, want 2", c)
+	}
+	n.end()
+	if err := n.store.Remove("a:1"); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if c := n.store.count(); c != 3 || !n.pinned("a:1") {
+		t.Errorf("%d imports after an image was removed, want 3", c)
+	}
+}
+
+// A copy under way is left alone, whatever else happens in the directory; its
+// end is when it comes in.
+func TestEndOfWriting(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	data := archive(t, "slow:1", "slow")
+	f, err := os.Create(filepath.Join(n.dir, "slow.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data[:len(data)/2]); err != nil {
+		t.Fatal(err)
+	}
+	n.drop("quick.tar", archive(t, "quick:1", "quick"))
+	n.wait(1, "imported archive", "quick:1")
+	if _, err := f.Write(data[len(data)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.wait(1, "imported archive", "slow:1")
+	if bad, _ := n.log.seen("not imported"); bad != 0 {
+		t.Errorf("half an archive was told of:\n%s", strings.Join(n.log.text, ""))
+	}
+	if c := n.store.count(); c != 2 {
+		t.Errorf("%d imports, want 2", c)
+	}
+}
+
+// A broken archive is told of once and keeps no other one; mended, it comes in.
+func TestBrokenArchive(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	n.drop("a.tar", []byte("no archive"))
+	n.wait(1, "archive not imported", "a.tar", "invalid image archive")
+	n.drop("b.tar", archive(t, "b:1", "two"))
+	n.wait(1, "imported archive", "b:1")
+	if err := os.Mkdir(filepath.Join(n.dir, "layout"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.wait(1, "archive not imported", "layout", "skiff image import")
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.wait(1, "imported archive", "a:1")
+	if bad, _ := n.log.seen("not imported"); bad != 2 {
+		t.Errorf("%d complaints, want 2:\n%s", bad, strings.Join(n.log.text, ""))
+	}
+}
+
+// A new version takes the pin from the old one; with the archive the pin goes,
+// not the image.
+func TestChangeAndRemoval(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.wait(1, "imported archive")
+	old, err := n.store.Resolve("a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.dir, "a.tar"), archive(t, "a:1", "two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.wait(2, "imported archive")
+	if !n.pinned("a:1") || n.pinned(old.ID) {
+		t.Error("the pin did not move to the new version")
+	}
+	if err := os.Remove(filepath.Join(n.dir, "a.tar")); err != nil {
+		t.Fatal(err)
+	}
+	// What comes after the removal is seen after it.
+	n.drop("b.tar", archive(t, "b:1", "three"))
+	n.wait(1, "imported archive", "b:1")
+	n.end()
+	n.start()
+	if n.pinned("a:1") {
+		t.Error("the image is pinned, its archive is gone")
+	}
+}
+
+// A directory that somebody removes is made again and followed.
+func TestDirectoryIsRemoved(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	if err := os.Remove(n.dir); err != nil {
+		t.Fatal(err)
+	}
+	late := time.Now().Add(20 * time.Second)
+	for _, err := os.Stat(n.dir); err != nil; _, err = os.Stat(n.dir) {
+		if time.Now().After(late) {
+			t.Fatal(err)
+		}
+	}
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.wait(1, "imported archive", "a:1")
+}
+
+// What did not fit is tried again when there is room, and only then.
+func TestNoSpace(t *testing.T) {
+	n := newNode(t)
+	n.store.setFull(true)
+	n.start()
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.wait(1, "archive not imported", "no space")
+	n.store.setFull(false)
+	n.retry <- struct{}{}
+	n.wait(1, "imported archive", "a:1")
+	n.retry <- struct{}{}
+	n.end()
+	if c := n.store.count(); c != 2 {
+		t.Errorf("%d imports, want 2", c)
+	}
+}
+
+// A record that cannot be read costs one reading of each archive.
+func TestDamagedRecord(t *testing.T) {
+	n := newNode(t)
+	if err := os.Mkdir(n.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	n.start()
+	n.end()
+	if err := os.WriteFile(n.record, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if c := n.store.count(); c != 2 {
+		t.Errorf("%d imports, want 2", c)
+	}
+	if _, err := n.store.Resolve("a:1"); errors.Is(err, image.ErrNotFound) {
+		t.Error(err)
+	}
+}
