@@ -80,6 +80,16 @@ func (s *Service) pauseRequest(rec *sandboxRecord) supervisor.CreateRequest {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind})
 		return true
 	}
+	if users := usersOf(config); users != nil {
+		own(specs.UserNamespace, runtimeapi.NamespaceMode_POD)
+		addUsers(spec, users)
+		// Its root may not make devices in pause's directory, and may mount a
+		// procfs, which sysctls are set in, only as long as it sees the node's.
+		spec.Mounts = []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k"}},
+		}
+	}
 	own(specs.IPCNamespace, ipcMode(config))
 	own(specs.PIDNamespace, pidMode(config))
 	if own(specs.NetworkNamespace, netMode(config)) {
@@ -100,6 +110,10 @@ func sandboxSysctls(config *runtimeapi.PodSandboxConfig) map[string]string {
 	out := map[string]string{}
 	if !usesNode(netMode(config)) {
 		maps.Copy(out, defaults.Sysctls())
+		if users := usersOf(config); users != nil {
+			// Only ids that the namespace has.
+			out["net.ipv4.ping_group_range"] = fmt.Sprintf("0 %d", users.GetGids()[0].GetLength()-1)
+		}
 	}
 	for key, value := range config.GetLinux().GetSysctls() {
 		out[strings.ReplaceAll(key, "/", ".")] = value

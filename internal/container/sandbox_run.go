@@ -51,8 +51,8 @@ func (s *Service) checkSandbox(config *runtimeapi.PodSandboxConfig, handler stri
 		return status.Errorf(codes.InvalidArgument, "no runtime for %q is configured; known: %q", handler, runtimeHandler)
 	}
 	options := config.GetLinux().GetSecurityContext().GetNamespaceOptions()
-	if options.GetUsernsOptions() != nil && options.GetUsernsOptions().GetMode() != runtimeapi.NamespaceMode_NODE {
-		return status.Error(codes.Unimplemented, "user namespaces (hostUsers: false) are not supported by this runtime yet")
+	if err := checkUsers(config); err != nil {
+		return err
 	}
 	for key, value := range config.GetLinux().GetSysctls() {
 		if err := checkSysctl(key, value, options); err != nil {

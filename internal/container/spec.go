@@ -71,6 +71,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 		return nil, err
 	}
 	addResources(spec, config.GetLinux().GetResources(), in.host)
+	addUsers(spec, usersOf(in.sandbox.Config))
 	return spec, nil
 }
 
@@ -161,6 +162,9 @@ func namespaces(in specInput) []specs.LinuxNamespace {
 // namespace is entered: pause, or the target of an ephemeral container.
 func joins(rec *containerRecord, box *sandboxRecord) map[specs.LinuxNamespaceType]string {
 	out := map[specs.LinuxNamespaceType]string{}
+	if usersOf(box.Config) != nil {
+		out[specs.UserNamespace] = box.ID
+	}
 	if !usesNode(ipcMode(box.Config)) {
 		out[specs.IPCNamespace] = box.ID
 	}

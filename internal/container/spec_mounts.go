@@ -26,7 +26,7 @@ func addMounts(spec *specs.Spec, in specInput) error {
 		}
 	}
 	for _, m := range asked {
-		converted, propagation, err := hostMount(m)
+		converted, propagation, err := hostMount(m, usersOf(in.sandbox.Config))
 		if err != nil {
 			return err
 		}
@@ -99,14 +99,14 @@ func volumeMounts(in specInput) []specs.Mount {
 }
 
 // hostMount is one mount that the pod asks for.
-func hostMount(m *runtimeapi.Mount) (specs.Mount, string, error) {
+func hostMount(m *runtimeapi.Mount, users *runtimeapi.UserNamespace) (specs.Mount, string, error) {
 	if m.GetContainerPath() == "" {
 		return specs.Mount{}, "", invalid("mount of %q has no container path", m.GetHostPath())
 	}
 	if m.GetImage() != nil && m.GetImage().GetImage() != "" && m.GetHostPath() == "" {
 		return specs.Mount{}, "", invalid("mount at %q: image volumes are not supported yet", m.GetContainerPath())
 	}
-	if len(m.GetUidMappings())+len(m.GetGidMappings()) > 0 {
+	if users == nil && len(m.GetUidMappings())+len(m.GetGidMappings()) > 0 {
 		return specs.Mount{}, "", invalid("mount at %q: id mappings need a user namespace", m.GetContainerPath())
 	}
 	propagation := "rprivate"
@@ -133,7 +133,8 @@ func hostMount(m *runtimeapi.Mount) (specs.Mount, string, error) {
 	}
 	return specs.Mount{
 		Destination: path.Clean("/" + m.GetContainerPath()), Type: "bind", Source: source,
-		Options: []string{"rbind", propagation, access},
+		Options:     []string{"rbind", propagation, access},
+		UIDMappings: mappings(m.GetUidMappings()), GIDMappings: mappings(m.GetGidMappings()),
 	}, propagation, nil
 }
 

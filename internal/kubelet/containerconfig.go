@@ -31,6 +31,7 @@ func (k *Kubelet) containerConfig(ctx context.Context, pod *v1.Pod, c *v1.Contai
 	if err != nil {
 		return nil, err
 	}
+	mapMounts(mounts, linux.SecurityContext.NamespaceOptions.UsernsOptions)
 	if err := os.MkdirAll(filepath.Join(k.logDir(pod), c.Name), 0o755); err != nil {
 		return nil, fmt.Errorf("making log directory of container %s: %w", c.Name, err)
 	}

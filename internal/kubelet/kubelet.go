@@ -44,25 +44,27 @@ var getOptions = metav1.GetOptions{}
 
 // Kubelet is the node agent.
 type Kubelet struct {
-	deps      Deps
-	log       *slog.Logger
-	pods      cache.SharedIndexInformer
-	services  corelisters.ServiceLister
-	synced    []cache.InformerSynced
-	objects   *objects
-	volumes   *volume.Manager
-	tokens    *tokens
-	statuses  *statusWriter
-	events    *events
-	asker     *probe.Asker
-	resolver  resolver
-	cgroups   *cgroups
-	capacity  *capacity
-	admission *admission
-	gate      gate
-	static    *staticPods
-	node      *nodeStatus
-	endings   *endings
+	deps     Deps
+	log      *slog.Logger
+	pods     cache.SharedIndexInformer
+	services corelisters.ServiceLister
+	synced   []cache.InformerSynced
+	objects  *objects
+	volumes  *volume.Manager
+	tokens   *tokens
+	statuses *statusWriter
+	events   *events
+	asker    *probe.Asker
+	resolver resolver
+	cgroups  *cgroups
+	// userRanges lets one pod at a time look for a free range of users.
+	userRanges sync.Mutex
+	capacity   *capacity
+	admission  *admission
+	gate       gate
+	static     *staticPods
+	node       *nodeStatus
+	endings    *endings
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker

@@ -186,8 +186,9 @@ func tryShorten(t *testing.T, c *testCluster) {
 // trySidecarOrder lets an app container write to its sidecar while it ends.
 func trySidecarOrder(t *testing.T, c *testCluster) {
 	always := v1.ContainerRestartPolicyAlways
-	host := t.TempDir()
+	host, long := t.TempDir(), int64(60)
 	c.pod("order", "trap 'sleep 0.3; echo app >> /host/order; exit 0' TERM; while :; do sleep 0.05; done", func(p *v1.Pod) {
+		p.Spec.TerminationGracePeriodSeconds = &long
 		p.Spec.Volumes = []v1.Volume{{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: host}}}}
 		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "host", MountPath: "/host"}}
 		p.Spec.InitContainers = []v1.Container{{

@@ -50,6 +50,7 @@ func scenarios() []scenario {
 		{"sandbox-death", trySandboxDeath},
 		{"exec-and-follow", tryStreams},
 		{"host-network", tryHostNetwork},
+		{"user-namespace", tryUsers},
 		{"shortened-grace", tryShorten},
 		{"sidecars-end-last", trySidecarOrder},
 	}

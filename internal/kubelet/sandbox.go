@@ -59,6 +59,10 @@ func (k *Kubelet) sandboxConfig(pod *v1.Pod, attempt int) (*runtimeapi.PodSandbo
 	if err != nil {
 		return nil, err
 	}
+	users, err := k.podUsers(pod)
+	if err != nil {
+		return nil, err
+	}
 	config := &runtimeapi.PodSandboxConfig{
 		Metadata:     &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: uint32(attempt)},
 		Hostname:     hostname,
@@ -66,7 +70,7 @@ func (k *Kubelet) sandboxConfig(pod *v1.Pod, attempt int) (*runtimeapi.PodSandbo
 		DnsConfig:    k.resolver.config(pod),
 		Labels:       sandboxLabels(pod),
 		Annotations:  maps.Clone(pod.Annotations),
-		Linux:        k.linuxSandbox(pod),
+		Linux:        k.linuxSandbox(pod, users),
 	}
 	if !pod.Spec.HostNetwork {
 		config.PortMappings = portMappings(pod)
@@ -87,9 +91,9 @@ func sandboxLabels(pod *v1.Pod) map[string]string {
 	return labels
 }
 
-func (k *Kubelet) linuxSandbox(pod *v1.Pod) *runtimeapi.LinuxPodSandboxConfig {
+func (k *Kubelet) linuxSandbox(pod *v1.Pod, users *runtimeapi.UserNamespace) *runtimeapi.LinuxPodSandboxConfig {
 	security := &runtimeapi.LinuxSandboxSecurityContext{
-		NamespaceOptions: namespaceOptions(pod),
+		NamespaceOptions: namespaceOptions(pod, users),
 		Privileged:       anyPrivileged(pod),
 		Seccomp:          &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 	}
@@ -121,8 +125,8 @@ func (k *Kubelet) linuxSandbox(pod *v1.Pod) *runtimeapi.LinuxPodSandboxConfig {
 
 // namespaceOptions says which namespaces of the pod are the node's, the pod's or
 // each container's own.
-func namespaceOptions(pod *v1.Pod) *runtimeapi.NamespaceOption {
-	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+func namespaceOptions(pod *v1.Pod, users *runtimeapi.UserNamespace) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER, UsernsOptions: users}
 	if pod.Spec.HostNetwork {
 		o.Network = runtimeapi.NamespaceMode_NODE
 	}

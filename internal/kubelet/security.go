@@ -24,8 +24,12 @@ func (k *Kubelet) linuxContainer(ctx context.Context, pod *v1.Pod, c *v1.Contain
 	if err != nil {
 		return nil, err
 	}
+	users, err := k.podUsers(pod)
+	if err != nil {
+		return nil, err
+	}
 	security := &runtimeapi.LinuxContainerSecurityContext{
-		NamespaceOptions:         namespaceOptions(pod),
+		NamespaceOptions:         namespaceOptions(pod, users),
 		Privileged:               isTrue(sc.Privileged),
 		ReadonlyRootfs:           isTrue(sc.ReadOnlyRootFilesystem),
 		NoNewPrivs:               sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,

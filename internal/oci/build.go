@@ -179,7 +179,9 @@ func (cr *creation) planRoot() error {
 		}
 		p.rootProp = prop
 	}
-	if ov := cr.o.Rootfs; ov != nil {
+	if ov := cr.o.Rootfs; ov != nil && cr.mapped() {
+		return cr.mapRoot(ov)
+	} else if ov != nil {
 		p.overlay = overlayPlan{ov.Lower, ov.Upper, ov.Work, ov.ReadOnly, ov.Volatile}
 		return nil
 	}

@@ -40,6 +40,50 @@ func (cr *creation) mapMount(fd int, m *specs.Mount, o *mount.Options) error {
 	return nil
 }
 
+// mapRoot mounts the overlay of a container in another user namespace: here, because layers can be id-mapped only by who
+// owns their file system. Files keep their owners on disk; what the container writes belongs to the mapped ids.
+func (cr *creation) mapRoot(ov *Overlay) error {
+	l := cr.o.Spec.Linux
+	uids, gids := idMap(l.UIDMappings), idMap(l.GIDMappings)
+	uid, gid := rootOf(uids), rootOf(gids)
+	if uid < 0 || gid < 0 {
+		return errors.New("linux.uidMappings, linux.gidMappings: an overlay root needs a mapping of id 0")
+	}
+	for _, dir := range []string{ov.Upper, ov.Work} {
+		if dir == "" {
+			continue
+		}
+		if err := os.Lchown(dir, uid, gid); err != nil {
+			return err
+		}
+	}
+	ns, err := userNamespace(uids, gids)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	var attrs int
+	if ov.ReadOnly && ov.Upper == "" {
+		attrs = unix.MOUNT_ATTR_RDONLY
+	}
+	fd, err := mount.MappedOverlay(ov.Lower, ov.Upper, ov.Work, ov.Volatile, attrs, int(ns.Fd()))
+	if err != nil {
+		return err
+	}
+	cr.plan.rootFD = cr.files.add(os.NewFile(uintptr(fd), "root"), true)
+	return mount.SetAttr(fd, mount.Attr{Propagation: cr.plan.inward()}, true)
+}
+
+// rootOf is what id 0 is on the host, or -1.
+func rootOf(ids []syscall.SysProcIDMap) int {
+	for _, m := range ids {
+		if m.ContainerID == 0 {
+			return m.HostID
+		}
+	}
+	return -1
+}
+
 // userNamespace makes a user namespace with the mappings given; it lives as long as the descriptor. The process that
 // it takes to make one is the pause program, ended at once.
 func userNamespace(uids, gids []syscall.SysProcIDMap) (*os.File, error) {

@@ -326,6 +326,31 @@ func TestOverlayRoot(t *testing.T) {
 	}
 }
 
+// TestMappedOverlay gives a container in a user namespace layers that belong to the host's root: they look like its own,
+// and what it writes belongs to its mapped ids.
+func TestMappedOverlay(t *testing.T) {
+	b := newBox(t, "stat -c '%u %g' /low /bin /user; echo new > /low; echo x > /made; id -u; cat /low")
+	lower, upper, work := t.TempDir(), t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(lower+"/low", []byte("old\n"), 0o644))
+	must(t, os.WriteFile(lower+"/user", nil, 0o644))
+	must(t, os.Chown(lower+"/user", 1000, 2000))
+	b.opts.Rootfs = &Overlay{Lower: []string{lower, b.root}, Upper: upper, Work: work}
+	b.spec.Root = nil
+	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps
+	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	if out, _ := b.run(); out != "0 0\n0 0\n1000 2000\n0\nnew" {
+		t.Errorf("printed %q", out)
+	}
+	var st unix.Stat_t
+	for path, want := range map[string]uint32{upper + "/low": 100000, upper + "/made": 100000, lower + "/low": 0} {
+		must(t, unix.Lstat(path, &st))
+		if st.Uid != want {
+			t.Errorf("%s belongs to %d, want %d", path, st.Uid, want)
+		}
+	}
+}
+
 // TestUserNamespace execs into a container with a user namespace, and makes a second one that joins it.
 func TestUserNamespace(t *testing.T) {
 	b := newBox(t, "sleep 100")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,57 @@ func overlayInOneString(lower, top []string, attrs int) (int, error) {
 	if len(options) > optionBytes {
 		return -1, fmt.Errorf("mounting overlay: %d layers take %d bytes, mount takes %d", len(lower), len(options), optionBytes)
 	}
+	return apart(func() (int, error) {
+		return mountOptions(dir, lower[len(lower)-1], options, attrs)
+	})
+}
+
+// MappedOverlay makes an overlay whose lower directories show other owners: those that userNS, a user namespace with
+// mappings, gives the ones on disk (id-mapped layers, Linux 5.19). One id-mapped mount of the directory that they share
+// serves them all. Upper and work belong to the container's root already.
+func MappedOverlay(lower []string, upper, work string, volatile bool, attrs, userNS int) (int, error) {
+	dir, _ := shareDir(lower)
+	return apart(func() (int, error) {
+		// Upper and work may lie below the same directory, and must not be seen through the mapping.
+		for _, p := range []*string{&upper, &work} {
+			if *p == "" {
+				continue
+			}
+			fd, err := unix.Open(*p, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return -1, &os.PathError{Op: "open", Path: *p, Err: err}
+			}
+			defer unix.Close(fd)
+			*p = "/proc/self/fd/" + strconv.Itoa(fd)
+		}
+		if err := cover(dir, userNS); err != nil {
+			return -1, fmt.Errorf("mapping the ids of layers in %s: %w", dir, err)
+		}
+		return Overlay(lower, upper, work, volatile, attrs)
+	})
+}
+
+// cover puts an id-mapped mount of a directory onto itself.
+func cover(dir string, userNS int) error {
+	fd, err := Clone(unix.AT_FDCWD, dir, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := SetAttr(fd, Attr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: userNS}, false); err != nil {
+		return err
+	}
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(at)
+	return Attach(fd, at)
+}
+
+// apart runs f on a thread in a mount namespace of its own, which nobody else sees and which goes with the thread.
+// A mount that is attached nowhere outlives it.
+func apart(f func() (int, error)) (int, error) {
 	type result struct {
 		fd  int
 		err error
@@ -62,23 +114,16 @@ func overlayInOneString(lower, top []string, attrs int) (int, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // for ever: the thread ends with this goroutine
-		fd, err := mountApart(dir, lower[len(lower)-1], options)
+		fd, err := inOwnNamespace(f)
 		done <- result{fd, err}
 	}()
 	r := <-done
-	if r.err != nil {
-		return -1, r.err
-	}
-	if err := SetAttr(r.fd, Attr{Set: uint64(attrs)}, false); err != nil {
-		unix.Close(r.fd)
-		return -1, err
-	}
-	return r.fd, nil
+	return r.fd, r.err
 }
 
-// mountApart leaves the thread where it was: Go cannot end a process's first thread, and that is the one which /proc/PID
-// shows.
-func mountApart(dir, place, options string) (fd int, err error) {
+// inOwnNamespace leaves the thread where it was: Go cannot end a process's first thread, and that is the one which
+// /proc/PID shows.
+func inOwnNamespace(f func() (int, error)) (fd int, err error) {
 	home, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: "/proc/thread-self/ns/mnt", Err: err}
@@ -91,14 +136,26 @@ func mountApart(dir, place, options string) (fd int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return -1, os.NewSyscallError("mount MS_PRIVATE", err)
 	}
+	return f()
+}
+
+func mountOptions(dir, place, options string, attrs int) (int, error) {
 	if err := unix.Chdir(dir); err != nil {
 		return -1, &os.PathError{Op: "chdir", Path: dir, Err: err}
 	}
 	if err := unix.Mount("overlay", place, "overlay", 0, options); err != nil {
 		return -1, fmt.Errorf("mounting overlay with options %s in %s: %w", options, dir, err)
 	}
-	fd, err = Clone(unix.AT_FDCWD, place, false)
-	return fd, errors.Join(err, os.NewSyscallError("umount2", unix.Unmount(place, unix.MNT_DETACH)))
+	fd, err := Clone(unix.AT_FDCWD, place, false)
+	err = errors.Join(err, os.NewSyscallError("umount2", unix.Unmount(place, unix.MNT_DETACH)))
+	if err == nil {
+		err = SetAttr(fd, Attr{Set: uint64(attrs)}, false)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // shareDir returns the deepest directory above all paths, and their names below it, escaped as overlayfs wants them.
