@@ -44,6 +44,11 @@ type Config struct {
 	// default route.
 	NodeIP netip.Addr `json:"node-ip"`
 
+	// ImageGCHigh is the percentage of the images' file system in use from
+	// which unused images are removed, until ImageGCLow is reached. 100: never.
+	ImageGCHigh int `json:"image-gc-high-threshold"`
+	ImageGCLow  int `json:"image-gc-low-threshold"`
+
 	// MaxPods bounds the pods on this node.
 	MaxPods int `json:"max-pods"`
 

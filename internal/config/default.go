@@ -23,6 +23,8 @@ func Default(name string) Config {
 		KubeletPort:   10250,
 		NodePorts:     PortRange{First: 30000, Last: 32767},
 		NodeName:      hostName(),
+		ImageGCHigh:   85,
+		ImageGCLow:    80,
 		MaxPods:       250,
 		LogLevel:      "info",
 		LogFormat:     "text",

@@ -47,6 +47,8 @@ func Options() []Option {
 		},
 		text("node-name", "name of this node (default: the host's name)", func(c *Config) *string { return &c.NodeName }),
 		address("node-ip", "address of this node (default: source address of the default route)", func(c *Config) *netip.Addr { return &c.NodeIP }),
+		number("image-gc-high-threshold", "percent of the images' file system in use from which unused images are removed; 100: never", 1, 100, func(c *Config) *int { return &c.ImageGCHigh }),
+		number("image-gc-low-threshold", "percent in use at which that ends", 0, 99, func(c *Config) *int { return &c.ImageGCLow }),
 		number("max-pods", "how many pods this node takes", 1, 4096, func(c *Config) *int { return &c.MaxPods }),
 		choice("log-level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.LogLevel }),
 		choice("log-format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.LogFormat }),

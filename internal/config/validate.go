@@ -39,6 +39,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s %d lies in service-node-port-range %d-%d", name, p, c.NodePorts.First, c.NodePorts.Last)
 		}
 	}
+	if c.ImageGCLow >= c.ImageGCHigh {
+		return fmt.Errorf("image-gc-low-threshold %d must be below image-gc-high-threshold %d", c.ImageGCLow, c.ImageGCHigh)
+	}
 	if msg := strings.Trim(c.ClusterDomain, "."); msg != c.ClusterDomain || msg == "" {
 		return fmt.Errorf("cluster-domain %q must be a domain without leading or trailing dots", c.ClusterDomain)
 	}

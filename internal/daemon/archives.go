@@ -7,12 +7,22 @@ import (
 	"skiff.dev/skiff/internal/image/archives"
 )
 
+// room tells that images were collected.
+type room chan struct{}
+
+func (r room) tell() {
+	select {
+	case r <- struct{}{}:
+	default:
+	}
+}
+
 // runArchives imports what lies in the directory of archives, and what is
 // dropped there later. The node agent waits for the first look, so that no pod
 // asks a registry for an image that is about to come in.
 func (d *daemon) runArchives(ctx context.Context, ready func()) error {
 	return archives.New(archives.Options{
 		Dir: d.cfg.ArchiveDir(), Record: filepath.Join(d.cfg.ImageDir(), "archives.json"),
-		Store: d.organs.images, Log: d.log,
+		Store: d.organs.images, Retry: d.organs.room, Log: d.log,
 	}).Run(ctx, ready)
 }

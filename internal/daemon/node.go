@@ -49,6 +49,7 @@ func (d *daemon) makeNode() error {
 	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Logger: d.log}); err != nil {
 		return err
 	}
+	o.room = make(room, 1)
 	o.network, err = podnet.New(podnet.Options{
 		Name: d.cfg.Name, Bridge: d.cfg.BridgeName(), LinkPrefix: d.cfg.LinkPrefix(), Table: d.cfg.TableName(),
 		PodCIDR: d.podCIDR(), ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR,

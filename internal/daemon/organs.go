@@ -31,6 +31,7 @@ type organs struct {
 	scheduler   *scheduler.Scheduler
 
 	images     *image.Store
+	room       room
 	network    *podnet.Network
 	containers *container.Service
 	kubelet    *kubelet.Kubelet

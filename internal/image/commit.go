@@ -61,6 +61,7 @@ func (s *Store) commit(cands []*candidate) ([]Image, error) {
 		s.images = before
 		return nil, err
 	}
+	s.stir()
 	res := make([]Image, 0, len(out))
 	for _, img := range out {
 		res = append(res, img.clone())

@@ -11,6 +11,7 @@
 //	DIR/layers/N/layer.json  its diff id, the compressed digests it came as, sizes
 //	DIR/layers/N/frame.zst   what the layer's tar had besides file contents
 //	DIR/leases/            one file per user of an image, for this boot
+//	DIR/used/HEX           an empty file whose time is the image's last use
 //	DIR/tmp/               imports and pulls under way; emptied by Open
 //
 // Compressed layers are not kept: an unpacked layer and its frame give back
@@ -54,7 +55,8 @@ type Image struct {
 	Created time.Time `json:"created,omitzero"`
 	// Imported is when the image came into this store.
 	Imported time.Time `json:"imported"`
-	// LastUsed is when Prepare last handed the image out (zero: never).
+	// LastUsed is when Prepare last handed the image out or the last container
+	// let go of it (zero: never).
 	LastUsed time.Time `json:"lastUsed,omitzero"`
 	// Pinned images are never collected.
 	Pinned bool `json:"pinned,omitempty"`

@@ -68,7 +68,7 @@ func (s *Store) lease(imageID, key string) (Image, error) {
 		}
 	}
 	s.leases[key] = img.ID
-	img.LastUsed = s.now()
+	s.touch(img)
 	return img.clone(), nil
 }
 
@@ -86,10 +86,15 @@ func (s *Store) Release(key string) {
 }
 
 func (s *Store) releaseLocked(key string) {
-	if _, ok := s.leases[key]; !ok {
+	id, ok := s.leases[key]
+	if !ok {
 		return
 	}
 	delete(s.leases, key)
+	if img := s.images[id]; img != nil {
+		s.touch(img)
+	}
+	s.stir()
 	if err := os.Remove(s.leasePath(key)); err != nil {
 		s.log.Warn("removing lease", "key", key, "err", err)
 	}
@@ -123,7 +128,8 @@ func (s *Store) leaseKeys(id string) []string {
 	return keys
 }
 
-func (s *Store) loadLeases() {
+// eachLease reads the leases on disk; f says which file may stay.
+func (s *Store) eachLease(f func(leaseDoc) bool) {
 	dir := filepath.Join(s.opts.Dir, leasesDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -135,21 +141,24 @@ func (s *Store) loadLeases() {
 		if err == nil {
 			err = json.Unmarshal(data, &doc)
 		}
-		if err != nil || s.images[doc.ImageID] == nil {
+		if err != nil || s.images[doc.ImageID] == nil || !f(doc) {
 			os.Remove(filepath.Join(dir, e.Name()))
-			continue
 		}
-		s.leases[doc.Key] = doc.ImageID
 	}
 }
 
+func (s *Store) loadLeases() {
+	s.eachLease(func(doc leaseDoc) bool {
+		s.leases[doc.Key] = doc.ImageID
+		return true
+	})
+}
+
+// clearLeases ends the leases of an earlier boot. Their images were in use
+// until it ended, so they are the last that may be collected.
 func (s *Store) clearLeases() {
-	dir := filepath.Join(s.opts.Dir, leasesDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		s.log.Warn("reading leases", "err", err)
-	}
-	for _, e := range entries {
-		os.Remove(filepath.Join(dir, e.Name()))
-	}
+	s.eachLease(func(doc leaseDoc) bool {
+		s.touch(s.images[doc.ImageID])
+		return false
+	})
 }

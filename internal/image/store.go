@@ -26,6 +26,8 @@ type Store struct {
 	now    func() time.Time
 	lock   *os.File
 	pulls  pullGroup
+	// changed wakes the collection: something came in, or was let go.
+	changed chan struct{}
 
 	// mu guards all below and the files that mirror it.
 	mu        sync.Mutex
@@ -50,6 +52,7 @@ func Open(opts Options) (*Store, error) {
 		opts: opts, limits: opts.Limits.orDefault(), log: opts.Logger, now: opts.Now,
 		layers: map[digest.Digest]*layer{}, byBlob: map[digest.Digest]*layer{},
 		claims: map[digest.Digest]chan struct{}{}, images: map[string]*Image{}, leases: map[string]string{},
+		changed: make(chan struct{}, 1),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -75,7 +78,7 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir} {
+	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir, usedDir} {
 		if err := os.MkdirAll(filepath.Join(s.opts.Dir, d), 0o700); err != nil {
 			return err
 		}
@@ -100,6 +103,7 @@ func (s *Store) open() error {
 	if err := s.loadImages(); err != nil {
 		return err
 	}
+	s.loadUsed()
 	if err := s.loadBoot(); err != nil {
 		return err
 	}
