@@ -139,9 +139,11 @@ func (s *Service) settle(ctx context.Context, c *ctr, state *supervisor.Containe
 			exitedAs(r, *state.Exit)
 		})
 		if err != nil {
-			// The supervisor keeps the exit; the next skiff asks again.
+			// It has ended all the same. The supervisor keeps the exit; the
+			// next skiff asks again.
 			s.log.Error("exit of a container not recorded", "container", rec.ID, "err", err)
 			c.markExited()
+			s.sendEvent(rec.ID, rec.SandboxID, runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT)
 			return
 		}
 	}

@@ -19,8 +19,8 @@ import (
 
 const (
 	// maxExecOutput bounds what ExecSync keeps of each stream; the rest is read
-	// and dropped, so that the process is not held up.
-	maxExecOutput = 16 << 20
+	// and dropped, so that the process is not held up. Both fit into one answer.
+	maxExecOutput = maxMessage/2 - 4096
 	// drainTime is how long ExecSync waits, after the process has ended, for
 	// another process that it left behind with its pipes open.
 	drainTime = 2 * time.Second

@@ -31,17 +31,12 @@ func (s *Service) StopPodSandbox(ctx context.Context, req *runtimeapi.StopPodSan
 
 func (s *Service) stopSandbox(ctx context.Context, b *sandbox) error {
 	id := b.rec.Load().ID
+	s.closeSandbox(b)
 	if err := s.endContainers(ctx, id); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// Not ready from here on: nothing new is made in it while it is taken apart.
-	if b.rec.Load().Ready {
-		if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = false }); err != nil {
-			return err
-		}
-	}
 	if s.deps.Network != nil {
 		if err := s.deps.Network.Detach(ctx, id); err != nil {
 			return err
@@ -60,13 +55,30 @@ func (s *Service) stopSandbox(ctx context.Context, b *sandbox) error {
 	return nil
 }
 
-// endContainers kills what still runs in a sandbox.
+// closeSandbox makes a sandbox not ready: nothing new is made or started in it
+// while it is taken apart. A disk that is full is no reason to go on running.
+func (s *Service) closeSandbox(b *sandbox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.rec.Load().Ready {
+		return
+	}
+	if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Ready = false }); err != nil {
+		s.log.Error("end of a sandbox not recorded", "sandbox", b.rec.Load().ID, "err", err)
+	}
+}
+
+// endContainers kills what still runs in a sandbox that is closed. A start that
+// is under way is waited for; a later one finds the sandbox closed.
 func (s *Service) endContainers(ctx context.Context, sandboxID string) error {
 	var wg sync.WaitGroup
 	all := s.containersOf(sandboxID)
 	errs := make([]error, len(all))
 	for i, c := range all {
-		if c.rec.Load().State == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		c.mu.Lock()
+		running := c.rec.Load().State == runtimeapi.ContainerState_CONTAINER_RUNNING
+		c.mu.Unlock()
+		if running {
 			wg.Go(func() { errs[i] = s.killContainer(ctx, c) })
 		}
 	}

@@ -51,6 +51,7 @@ func scenarios() []scenario {
 		{"exec-and-follow", tryStreams},
 		{"host-network", tryHostNetwork},
 		{"user-namespace", tryUsers},
+		{"seccomp-of-the-node", trySeccomp},
 		{"shortened-grace", tryShorten},
 		{"sidecars-end-last", trySidecarOrder},
 	}

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ func (k *Kubelet) linuxContainer(ctx context.Context, pod *v1.Pod, c *v1.Contain
 	if err := checkNonRoot(pod, c, sc, uid, username); err != nil {
 		return nil, err
 	}
-	seccomp, err := seccompProfile(pod, c)
+	seccomp, err := k.seccompProfile(pod, c)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func groupsPolicy(pod *v1.Pod) runtimeapi.SupplementalGroupsPolicy {
 
 // seccompProfile is the container's profile: its own, the pod's, or the
 // runtime's default, which skiff turns on for all (upstream: SeccompDefault).
-func seccompProfile(pod *v1.Pod, c *v1.Container) (*runtimeapi.SecurityProfile, error) {
+func (k *Kubelet) seccompProfile(pod *v1.Pod, c *v1.Container) (*runtimeapi.SecurityProfile, error) {
 	var p *v1.SeccompProfile
 	if c.SecurityContext != nil {
 		p = c.SecurityContext.SeccompProfile
@@ -179,11 +180,19 @@ func seccompProfile(pod *v1.Pod, c *v1.Container) (*runtimeapi.SecurityProfile, 
 		if p.LocalhostProfile == nil || *p.LocalhostProfile == "" {
 			return nil, fmt.Errorf("localhostProfile must be set if seccompProfile type is Localhost")
 		}
-		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: *p.LocalhostProfile}, nil
+		// A path below the node agent's own directory, as upstream has it.
+		name := filepath.Clean(*p.LocalhostProfile)
+		if !filepath.IsLocal(name) {
+			return nil, fmt.Errorf("localhostProfile %q must be a path below %s", *p.LocalhostProfile, k.seccompDir())
+		}
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: filepath.Join(k.seccompDir(), name)}, nil
 	default:
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}, nil
 	}
 }
+
+// seccompDir holds the profiles that pods may name.
+func (k *Kubelet) seccompDir() string { return filepath.Join(k.deps.DataDir, "seccomp") }
 
 func apparmorProfile(pod *v1.Pod, c *v1.Container) *runtimeapi.SecurityProfile {
 	var p *v1.AppArmorProfile

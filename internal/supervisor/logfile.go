@@ -177,9 +177,11 @@ func (l *logFile) lose(bytes int, cause error) {
 }
 
 // rotateIfLarge renames a full log and starts a new one, at the end of a line
-// of each stream so that no line spans two files.
+// of each stream so that no line spans two files; but output that never ends a
+// line must not fill the disk, so twice the size is the end in any case.
 func (l *logFile) rotateIfLarge(now time.Time) {
-	if l.opts.MaxSize <= 0 || l.size < l.opts.MaxSize || l.partial["stdout"] || l.partial["stderr"] {
+	midLine := l.partial["stdout"] || l.partial["stderr"]
+	if l.opts.MaxSize <= 0 || l.size < l.opts.MaxSize || midLine && l.size < 2*l.opts.MaxSize {
 		return
 	}
 	old := l.opts.Path + "." + now.UTC().Format("20060102-150405.000000000")

@@ -46,6 +46,29 @@ func TestLogFormat(t *testing.T) {
 	}
 }
 
+// TestLogWithoutLines rotates at twice the size when no line ends, and loses nothing.
+func TestLogWithoutLines(t *testing.T) {
+	dir := t.TempDir()
+	l, err := openLog(LogOptions{Path: filepath.Join(dir, "0.log"), MaxSize: 1000, MaxFiles: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	at := time.Unix(1, 0)
+	for i := range 100 {
+		l.write("stdout", []byte(strings.Repeat(string(rune('a'+i%26)), 100)), at.Add(time.Duration(i)*time.Second), nil)
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "0.log*"))
+	for _, name := range names {
+		if info, err := os.Stat(name); err != nil || info.Size() > 2500 {
+			t.Errorf("%s: %v %v", name, info.Size(), err)
+		}
+	}
+	if got := logLines(t, dir); len(got) != 100*100 || len(names) < 4 {
+		t.Errorf("%d bytes in %d files", len(got), len(names))
+	}
+}
+
 func TestLogRotationKeepsEveryLine(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "0.log")
