@@ -10,20 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"skiff.dev/skiff/internal/oci"
 )
 
-// version is set by the linker.
-var version = "dev"
-
 // app is one call of the command line, which is runc's: same verbs, flags, output and exit codes.
 type app struct {
 	ctx     context.Context
+	name    string // as it was called: an error or a help text is looked for under that name
 	root    string
+	rooted  bool // root was given
 	logPath string
 	json    bool
 	debug   bool
@@ -61,6 +59,8 @@ func verbs() []verb {
 		{"resume", "resume all processes that have been paused", "<container-id>", (*app).resume},
 		{"update", "update container resource constraints", "<container-id>", (*app).update},
 		{"events", "display container events such as OOM notifications and usage statistics", "<container-id>", (*app).events},
+		{"checkpoint", "checkpoint a running container (not supported)", "<container-id>", (*app).checkpoint},
+		{"restore", "restore a container from a previous checkpoint (not supported)", "<container-id>", (*app).restore},
 		{"features", "show the enabled features", "", (*app).features},
 		{"spec", "create a new specification file", "", (*app).spec},
 	}
@@ -70,7 +70,7 @@ func command(args []string) int {
 	// A command ends before its garbage counts; those that go on (events, a terminal) collect it at this size.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(32 << 20)
-	a := &app{ctx: context.Background(), stdout: os.Stdout}
+	a := &app{ctx: context.Background(), name: filepath.Base(os.Args[0]), stdout: os.Stdout}
 	code, err := a.dispatch(args)
 	if err == nil {
 		return code
@@ -83,7 +83,32 @@ func command(args []string) int {
 }
 
 func (a *app) dispatch(args []string) (int, error) {
-	fs := newFlags("skiff-oci")
+	fs := newFlags(a.name)
+	var showVersion bool
+	help := helpFlag(fs)
+	for _, n := range []string{"version", "v"} {
+		fs.BoolVar(&showVersion, n, false, "")
+	}
+	if err := a.globals(fs, args); err != nil {
+		return 1, err
+	}
+	switch {
+	case showVersion:
+		return a.printVersion()
+	case *help || fs.NArg() == 0:
+		return a.usage()
+	case fs.Arg(0) == "help" || fs.Arg(0) == "h":
+		if fs.NArg() == 1 {
+			return a.usage()
+		}
+		return a.call(fs.Arg(1), []string{"--help"})
+	}
+	a.debugf("%s: root %s, arguments %q", fs.Arg(0), a.root, fs.Args()[1:])
+	return a.call(fs.Arg(0), fs.Args()[1:])
+}
+
+// globals reads the flags before the verb.
+func (a *app) globals(fs *flag.FlagSet, args []string) error {
 	fs.StringVar(&a.root, "root", "/run/skiff-oci", "")
 	fs.StringVar(&a.logPath, "log", "", "")
 	format := fs.String("log-format", "text", "")
@@ -91,117 +116,24 @@ func (a *app) dispatch(args []string) (int, error) {
 	fs.BoolVar(&a.systemd, "systemd-cgroup", false, "")
 	fs.String("rootless", "auto", "") // runc's; this program decides by what the kernel allows
 	fs.String("criu", "", "")
-	showVersion := fs.Bool("version", false, "")
-	fs.BoolVar(showVersion, "v", false, "")
-	help := helpFlag(fs)
 	if err := fs.Parse(args); err != nil {
-		return 1, err
+		return err
 	}
+	fs.Visit(func(f *flag.Flag) { a.rooted = a.rooted || f.Name == "root" })
 	if *format != "text" && *format != "json" {
-		return 1, fmt.Errorf("invalid log-format %q: text and json are allowed", *format)
+		return fmt.Errorf("invalid log-format: %s", *format)
 	}
 	a.json = *format == "json"
-	if *showVersion {
-		fmt.Fprintf(a.stdout, "skiff-oci version %s\nspec: %s\n", version, specs.Version)
-		return 0, nil
-	}
-	if *help || fs.NArg() == 0 || fs.Arg(0) == "help" {
-		a.usage()
-		return 0, nil
-	}
+	return nil
+}
+
+func (a *app) call(name string, args []string) (int, error) {
 	for _, v := range verbs() {
-		if v.name == fs.Arg(0) {
-			return v.run(a, fs.Args()[1:])
+		if v.name == name {
+			return v.run(a, args)
 		}
 	}
-	return 1, fmt.Errorf("no such command: %q", fs.Arg(0))
-}
-
-func (a *app) usage() {
-	fmt.Fprint(a.stdout, "NAME:\n   skiff-oci - run containers as the OCI runtime specification says\n\n"+
-		"USAGE:\n   skiff-oci [global options] command [command options] [arguments...]\n\nCOMMANDS:\n")
-	for _, v := range verbs() {
-		fmt.Fprintf(a.stdout, "   %-10s %s\n", v.name, v.usage)
-	}
-	fmt.Fprint(a.stdout, "\nGLOBAL OPTIONS:\n   --root DIR  --log FILE  --log-format text|json  --debug  --systemd-cgroup  --version\n")
-}
-
-// newFlags makes a quiet flag set: errors are reported once, by report.
-func newFlags(name string) *flag.FlagSet {
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	return fs
-}
-
-func helpFlag(fs *flag.FlagSet) *bool {
-	h := fs.Bool("help", false, "")
-	fs.BoolVar(h, "h", false, "")
-	return h
-}
-
-// parse reads a verb's flags and checks how many arguments follow; max < 0: any number.
-func (a *app) parse(fs *flag.FlagSet, args []string, min, max int) (helped bool, err error) {
-	help := helpFlag(fs)
-	if err := fs.Parse(args); err != nil {
-		return false, err
-	}
-	if *help {
-		for _, v := range verbs() {
-			if v.name == fs.Name() {
-				fmt.Fprintf(a.stdout, "NAME:\n   skiff-oci %s - %s\n\nUSAGE:\n   skiff-oci %s [command options] %s\n\nOPTIONS:\n",
-					v.name, v.usage, v.name, v.args)
-			}
-		}
-		fs.VisitAll(func(f *flag.Flag) { fmt.Fprintf(a.stdout, "   --%s\n", f.Name) })
-		return true, nil
-	}
-	if fs.NArg() < min {
-		return false, fmt.Errorf("%q requires at least %d argument(s)", fs.Name(), min)
-	}
-	if max >= 0 && fs.NArg() > max {
-		return false, fmt.Errorf("%q requires at most %d argument(s)", fs.Name(), max)
-	}
-	return false, nil
-}
-
-// report writes an error where runc's callers look for it: to standard error, and into the log file.
-func (a *app) report(err error) {
-	fmt.Fprintln(os.Stderr, a.line("error", err.Error(), false))
-	a.toLog("error", err.Error())
-}
-
-func (a *app) warn(msg string) {
-	if a.logPath == "" {
-		fmt.Fprintln(os.Stderr, a.line("warning", msg, false))
-	}
-	a.toLog("warning", msg)
-}
-
-func (a *app) toLog(level, msg string) {
-	if a.logPath == "" {
-		return
-	}
-	f, err := os.OpenFile(a.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, a.line("error", err.Error(), false))
-		return
-	}
-	defer f.Close()
-	fmt.Fprintln(f, a.line(level, msg, a.json))
-}
-
-func (a *app) line(level, msg string, asJSON bool) string {
-	now := time.Now().Format(time.RFC3339)
-	if asJSON {
-		b, _ := json.Marshal(struct {
-			Level string `json:"level"`
-			Msg   string `json:"msg"`
-			Time  string `json:"time"`
-		}{level, msg, now})
-		return string(b)
-	}
-	return fmt.Sprintf("time=%q level=%s msg=%q", now, level, msg)
+	return 3, &exitError{3, fmt.Errorf("No help topic for '%s'", name)} //nolint:staticcheck // runc's words and code
 }
 
 // load finds the container named by the first argument.
@@ -211,6 +143,7 @@ func (a *app) load(id string) (*oci.Container, error) {
 		return nil, err
 	}
 	c.Warn = a.warn
+	a.debugf("container %s: init is process %d, its cgroup %s", id, c.Init.PID, c.CgroupPath())
 	return c, nil
 }
 

@@ -15,9 +15,9 @@ import (
 
 // createFlags are what create and run have in common.
 type createFlags struct {
-	bundle, console, pidFile string
-	noPivot, noKeyring       bool
-	preserve                 int
+	bundle, console, pidFile, pidfd string
+	noPivot, noKeyring              bool
+	preserve                        int
 }
 
 func (c *createFlags) define(fs *flag.FlagSet) {
@@ -26,13 +26,21 @@ func (c *createFlags) define(fs *flag.FlagSet) {
 	}
 	fs.StringVar(&c.console, "console-socket", "", "")
 	fs.StringVar(&c.pidFile, "pid-file", "", "")
+	fs.StringVar(&c.pidfd, "pidfd-socket", "", "")
 	fs.BoolVar(&c.noPivot, "no-pivot", false, "")
 	fs.BoolVar(&c.noKeyring, "no-new-keyring", false, "")
 	fs.IntVar(&c.preserve, "preserve-fds", 0, "")
 }
 
+// errSystemd is for callers whose cgroup driver is systemd, which would clean up scopes that it did not make.
+var errSystemd = errors.New("--systemd-cgroup: systemd support for managing cgroups is not available: " +
+	"let the caller use cgroupfs (podman: --cgroup-manager=cgroupfs, containerd: SystemdCgroup = false)")
+
 // options reads the bundle.
 func (c *createFlags) options(a *app, id string) (oci.CreateOptions, error) {
+	if a.systemd {
+		return oci.CreateOptions{}, errSystemd
+	}
 	bundle, err := filepath.Abs(c.bundle)
 	if err != nil {
 		return oci.CreateOptions{}, err
@@ -64,7 +72,7 @@ func preserved(n int, p *specs.Process) ([]*os.File, error) {
 	var out []*os.File
 	for fd := 3; fd < 3+n; fd++ {
 		if _, err := os.Stat("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
-			return nil, fmt.Errorf("unable to preserve file descriptor %d: it is not open", fd)
+			return nil, fmt.Errorf("unable to stat preserved-fd %d (of %d): it is not open", fd-3, n)
 		}
 		out = append(out, os.NewFile(uintptr(fd), "preserved"))
 	}
@@ -85,8 +93,32 @@ func (a *app) create(args []string) (int, error) {
 	if err := needConsole(o.Spec.Process, cf.console, true); err != nil {
 		return 1, err
 	}
-	_, err = oci.Create(a.ctx, o)
+	_, err = a.make(o, cf.pidfd)
 	return 0, err
+}
+
+// make creates the container and hands its pidfd over.
+func (a *app) make(o oci.CreateOptions, socket string) (*oci.Container, error) {
+	c, err := oci.Create(a.ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	a.debugf("container %s: created, init is process %d, its cgroup %s", c.ID, c.Init.PID, c.CgroupPath())
+	if err := sendPidfd(socket, "standard", c.Init); err != nil {
+		return nil, errors.Join(err, c.Delete(true))
+	}
+	return c, nil
+}
+
+// sendPidfd hands a descriptor of the process to who listens on the socket, with runc's word for the kind of process.
+func sendPidfd(socket, kind string, p *oci.Process) error {
+	if socket == "" {
+		return nil
+	}
+	if err := oci.HandOver(socket, []byte(kind), p.PIDFD); err != nil {
+		return fmt.Errorf("--pidfd-socket: %w", err)
+	}
+	return nil
 }
 
 func needConsole(p *specs.Process, socket string, detach bool) error {
@@ -131,7 +163,7 @@ func (a *app) runVerb(args []string) (int, error) {
 		return 1, err
 	}
 	sig := catchSignals(*detach)
-	c, err := oci.Create(a.ctx, o)
+	c, err := a.make(o, cf.pidfd)
 	if err != nil {
 		return 1, fmt.Errorf("run failed: %w", err)
 	}

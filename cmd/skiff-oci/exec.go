@@ -3,13 +3,16 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"skiff.dev/skiff/internal/kernel/pidfd"
 	"skiff.dev/skiff/internal/oci"
 )
 
@@ -21,46 +24,52 @@ func (r *repeated) Set(v string) error { *r = append(*r, v); return nil }
 
 // execFlags are runc's.
 type execFlags struct {
-	console, cwd, user, process, pidFile, label, profile, cgroup string
-	env, gids, caps                                              repeated
-	tty, detach, noNewPrivs, ignorePaused                        bool
-	preserve                                                     int
+	console, pidfd, cwd, user, process, pidFile, label, profile string
+	env, gids, caps, cgroups                                    repeated
+	tty, detach, noNewPrivs, ignorePaused                       bool
+	preserve                                                    int
+}
+
+func (e *execFlags) define(fs *flag.FlagSet) {
+	text := func(p *string, names ...string) {
+		for _, n := range names {
+			fs.StringVar(p, n, "", "")
+		}
+	}
+	list := func(p *repeated, names ...string) {
+		for _, n := range names {
+			fs.Var(p, n, "")
+		}
+	}
+	toggle := func(p *bool, names ...string) {
+		for _, n := range names {
+			fs.BoolVar(p, n, false, "")
+		}
+	}
+	text(&e.console, "console-socket")
+	text(&e.pidfd, "pidfd-socket")
+	text(&e.cwd, "cwd")
+	text(&e.user, "user", "u")
+	text(&e.process, "process", "p")
+	text(&e.pidFile, "pid-file")
+	text(&e.label, "process-label")
+	text(&e.profile, "apparmor")
+	list(&e.env, "env", "e")
+	list(&e.gids, "additional-gids", "g")
+	list(&e.caps, "cap", "c")
+	list(&e.cgroups, "cgroup")
+	toggle(&e.tty, "tty", "t")
+	toggle(&e.detach, "detach", "d")
+	toggle(&e.noNewPrivs, "no-new-privs")
+	toggle(&e.ignorePaused, "ignore-paused")
+	fs.IntVar(&e.preserve, "preserve-fds", 0, "")
+	fs.Bool("no-subreaper", false, "")
 }
 
 func (a *app) exec(args []string) (int, error) {
 	var e execFlags
 	fs := newFlags("exec")
-	fs.StringVar(&e.console, "console-socket", "", "")
-	fs.StringVar(&e.cwd, "cwd", "", "")
-	for _, n := range []string{"env", "e"} {
-		fs.Var(&e.env, n, "")
-	}
-	for _, n := range []string{"tty", "t"} {
-		fs.BoolVar(&e.tty, n, false, "")
-	}
-	for _, n := range []string{"user", "u"} {
-		fs.StringVar(&e.user, n, "", "")
-	}
-	for _, n := range []string{"additional-gids", "g"} {
-		fs.Var(&e.gids, n, "")
-	}
-	for _, n := range []string{"process", "p"} {
-		fs.StringVar(&e.process, n, "", "")
-	}
-	for _, n := range []string{"detach", "d"} {
-		fs.BoolVar(&e.detach, n, false, "")
-	}
-	for _, n := range []string{"cap", "c"} {
-		fs.Var(&e.caps, n, "")
-	}
-	fs.StringVar(&e.pidFile, "pid-file", "", "")
-	fs.StringVar(&e.label, "process-label", "", "")
-	fs.StringVar(&e.profile, "apparmor", "", "")
-	fs.BoolVar(&e.noNewPrivs, "no-new-privs", false, "")
-	fs.IntVar(&e.preserve, "preserve-fds", 0, "")
-	fs.StringVar(&e.cgroup, "cgroup", "", "")
-	fs.BoolVar(&e.ignorePaused, "ignore-paused", false, "")
-	fs.Bool("no-subreaper", false, "")
+	e.define(fs)
 	if helped, err := a.parse(fs, args, 1, -1); helped || err != nil {
 		return 1, err
 	}
@@ -76,31 +85,41 @@ func (a *app) execIn(e *execFlags, id string, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(args) == 0 && e.process == "" {
-		return 0, errors.New("process args cannot be empty")
-	}
-	p, err := e.describe(c, args)
-	if err != nil {
-		return 0, err
-	}
-	if err := needConsole(p, e.console, e.detach); err != nil {
-		return 0, err
-	}
-	extra, err := preserved(e.preserve, p)
+	o, err := e.options(a, c, args)
 	if err != nil {
 		return 0, err
 	}
 	sig := catchSignals(e.detach)
-	proc, err := c.Exec(a.ctx, oci.ExecOptions{Spec: p, Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
-		ConsoleSocket: e.console, ExtraFiles: extra, PidFile: e.pidFile, SubCgroup: strings.Trim(e.cgroup, "/"),
-		IgnorePaused: e.ignorePaused, Warn: a.warn})
+	proc, err := c.Exec(a.ctx, o)
 	if err != nil {
 		return 0, err
+	}
+	if err := sendPidfd(e.pidfd, "setns", proc); err != nil {
+		return 0, errors.Join(err, pidfd.Signal(proc.PIDFD, unix.SIGKILL))
 	}
 	if e.detach {
 		return 0, nil
 	}
 	return foreground(proc, sig)
+}
+
+func (e *execFlags) options(a *app, c *oci.Container, args []string) (o oci.ExecOptions, err error) {
+	if len(args) == 0 && e.process == "" {
+		return o, errors.New("process args cannot be empty")
+	}
+	o = oci.ExecOptions{Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, ConsoleSocket: e.console,
+		PidFile: e.pidFile, IgnorePaused: e.ignorePaused, Warn: a.warn}
+	if o.Spec, err = e.describe(c, args); err != nil {
+		return o, err
+	}
+	if err := needConsole(o.Spec, e.console, e.detach); err != nil {
+		return o, err
+	}
+	if o.SubCgroup, err = subCgroups(e.cgroups); err != nil {
+		return o, err
+	}
+	o.ExtraFiles, err = preserved(e.preserve, o.Spec)
+	return o, err
 }
 
 // describe makes the process from a file, or from the container's own with the flags on top.
@@ -150,6 +169,9 @@ func (e *execFlags) addCaps(p *specs.Process) {
 	}
 	more := func(l []string) []string { return append(append([]string{}, l...), e.caps...) }
 	c.Bounding, c.Effective, c.Permitted = more(c.Bounding), more(c.Effective), more(c.Permitted)
+	if c.Inheritable != nil { // without it there can be no ambient ones, and nobody asked for any
+		c.Ambient = more(c.Ambient)
+	}
 	p.Capabilities = &c
 }
 

@@ -10,6 +10,7 @@ import (
 	"skiff.dev/skiff/internal/kernel/mount"
 	"skiff.dev/skiff/internal/kernel/namespace"
 	"skiff.dev/skiff/internal/kernel/seccomp"
+	"skiff.dev/skiff/internal/version"
 )
 
 func (a *app) features(args []string) (int, error) {
@@ -40,6 +41,6 @@ func (a *app) features(args []string) (int, error) {
 			IntelRdt:        &features.IntelRdt{Enabled: &no},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		},
-		Annotations: map[string]string{"dev.skiff.version": version},
+		Annotations: map[string]string{"dev.skiff.version": version.Skiff},
 	})
 }

@@ -129,7 +129,7 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if existed {
 		// Delete ends and removes what is in the cgroup, so nobody else's processes may be there.
 		if pids, err := m.Procs(); err != nil || len(pids) > 0 {
-			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: cgroup %q is not empty (%d processes)", p, len(pids)))
+			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", p, len(pids)))
 		}
 	}
 	if err = m.Create(); err != nil {
@@ -138,10 +138,13 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if !existed {
 		cr.onFail(func() { _ = m.Destroy() })
 	}
+	if m.Stops() { // init would never answer
+		return fmt.Errorf("linux.cgroupsPath: %q: container's cgroup unexpectedly frozen", p)
+	}
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()
 	}
-	cr.sp.tasks, err = m.Tasks("")
+	cr.sp.tasks, err = m.Tasks()
 	cr.files.owned = append(cr.files.owned, cr.sp.tasks...)
 	return err
 }
@@ -251,7 +254,7 @@ func (cr *creation) placeInit(context.Context) error {
 	if cr.child.placed {
 		err = cr.setLimits() // while init's runtime starts; init does nothing before it is told to
 	} else {
-		err = cr.c.cg.Add(cr.child.pid, "")
+		err = cr.c.cg.Add(cr.child.pid, nil)
 	}
 	if err != nil {
 		return err

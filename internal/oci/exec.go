@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/kernel/namespace"
 )
 
@@ -70,8 +72,8 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	defer w.f.Close()
 	sw.sock = files.add(theirs, true)
 	sw.files = files.list()
-	if c.cg.Roomy() {
-		if sw.tasks, err = c.cg.Tasks(o.SubCgroup); err != nil {
+	if o.SubCgroup == nil && c.cg.Roomy() {
+		if sw.tasks, err = c.cg.Tasks(); err != nil {
 			return nil, err
 		}
 		files.owned = append(files.owned, sw.tasks...)
@@ -234,10 +236,10 @@ func execAffinity(p *processPlan, a *specs.CPUAffinity) (err error) {
 }
 
 // addExec puts a process beside init. On v2 a container that made cgroups of its own (systemd, a nested runtime) has no
-// room at its top any more (EBUSY): then the process goes where init is.
-func (c *Container) addExec(pid int, sub string) error {
+// room at its top any more (EBUSY), or has left it and it is gone: then the process goes where init is.
+func (c *Container) addExec(pid int, sub cgroup.Sub) error {
 	err := c.cg.Add(pid, sub)
-	if err != nil && sub == "" && c.cg.Layout.V2 && errors.Is(err, unix.EBUSY) {
+	if sub == nil && c.cg.Layout.V2 && (errors.Is(err, unix.EBUSY) || errors.Is(err, os.ErrNotExist)) {
 		return c.cg.AddBeside(pid, c.Init.PID)
 	}
 	return err

@@ -28,7 +28,7 @@ func (c *Container) sendListener(f *os.File, pid int, st specs.ContainerState) e
 	if err != nil {
 		return err
 	}
-	if err := handOver(sec.ListenerPath, msg, f); err != nil {
+	if err := HandOver(sec.ListenerPath, msg, f); err != nil {
 		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/kernel/seccomp"
 )
 
@@ -49,7 +50,7 @@ type ExecOptions struct {
 	ExtraFiles    []*os.File
 	Exe           *os.File
 	PidFile       string
-	SubCgroup     string // below the container's cgroup
+	SubCgroup     cgroup.Sub // below the container's cgroup; nil: in it, or where init is when it takes no process
 	IgnorePaused  bool
 	Seccomp       *seccomp.Cache // as in CreateOptions
 	Warn          func(string)

@@ -109,7 +109,7 @@ func laws() []law {
 		{"internal/config", nil, kubernetes},
 		{"internal/lifecycle", nil, kubernetes},
 		{"internal/pki", nil, kubernetes},
-		{"cmd/skiff-oci", []string{"internal/oci", "internal/supervisor", "internal/kernel"}, kubernetes},
+		{"cmd/skiff-oci", []string{"internal/oci", "internal/supervisor", "internal/kernel", "internal/version"}, kubernetes},
 	}
 }
 

@@ -168,22 +168,6 @@ func (m *Manager) Exists() bool {
 	return false
 }
 
-// Add moves a process, with all its threads, into the cgroup. sub is a path below it, "" for itself; it is made.
-func (m *Manager) Add(pid int, sub string) error {
-	for i, d := range m.dirs {
-		if sub != "" {
-			if _, err := m.makeAll(m.Layout.Hierarchies[i].Mount,
-				strings.TrimPrefix(filepath.Join(d, sub), m.Layout.Hierarchies[i].Mount)); err != nil {
-				return fmt.Errorf("creating cgroup %q: %w", filepath.Join(d, sub), err)
-			}
-		}
-		if err := write(filepath.Join(d, sub), "cgroup.procs", strconv.Itoa(pid)); err != nil {
-			return fmt.Errorf("adding process %d to cgroup: %w", pid, err)
-		}
-	}
-	return nil
-}
-
 // Procs lists the processes of the cgroup and of all cgroups below it.
 func (m *Manager) Procs() ([]int, error) {
 	dir := m.Dir("pids")
@@ -226,18 +210,4 @@ func walk(dir string, f func(string) error) error {
 		}
 	}
 	return nil
-}
-
-// AddBeside puts a process into the cgroup, at or below m, of another one (v2 only).
-func (m *Manager) AddBeside(pid, other int) error {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(other) + "/cgroup")
-	if err != nil {
-		return fmt.Errorf("reading cgroup of process %d: %w", other, err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return write(filepath.Join(m.Layout.Hierarchies[0].Mount, p), "cgroup.procs", strconv.Itoa(pid))
-		}
-	}
-	return fmt.Errorf("reading cgroup of process %d: no version 2 line", other)
 }

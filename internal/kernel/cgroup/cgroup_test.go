@@ -58,7 +58,7 @@ func TestLife(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := sleeper(t)
-			if err := m.Add(cmd.Process.Pid, ""); err != nil {
+			if err := m.Add(cmd.Process.Pid, nil); err != nil {
 				t.Fatal(err)
 			}
 			if pids, err := parent.Procs(); err != nil || len(pids) != 1 || pids[0] != cmd.Process.Pid {
@@ -117,7 +117,7 @@ func TestDevices(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if err := m.Add(cmd.Process.Pid, ""); err != nil {
+			if err := m.Add(cmd.Process.Pid, nil); err != nil {
 				t.Fatal(err)
 			}
 			_, _ = in.Write([]byte("\n"))

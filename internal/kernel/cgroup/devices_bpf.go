@@ -100,19 +100,23 @@ func detach(dir int, id uint32) error {
 	return nil
 }
 
-// loadTries bounds how often a program is offered to a kernel that was disturbed.
-const loadTries = 100
-
+// loadDeviceProgram keeps signals away meanwhile: the kernel's verifier gives up with EAGAIN when one is pending
+// (bpf(2)), and Go's scheduler sends its own threads SIGURG whenever it likes.
 func loadDeviceProgram(insns []byte) (int, error) {
 	license := []byte("Apache-2.0\x00")
 	l := bpfLoad{typ: unix.BPF_PROG_TYPE_CGROUP_DEVICE, insnCount: uint32(len(insns) / 8),
 		insns: uint64(uintptr(unsafe.Pointer(&insns[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
-	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&l), unsafe.Sizeof(l))
-	// The kernel's verifier gives up with EAGAIN when a signal is pending (bpf(2)), and Go's scheduler sends its own
-	// threads SIGURG whenever it likes.
-	for tries := 0; errors.Is(err, unix.EAGAIN) && tries < loadTries; tries++ {
-		fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&l), unsafe.Sizeof(l))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
 	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return -1, fmt.Errorf("loading the device program: rt_sigprocmask: %w", err)
+	}
+	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&l), unsafe.Sizeof(l))
+	err = errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil))
 	runtime.KeepAlive(insns)
 	runtime.KeepAlive(license)
 	if err != nil {

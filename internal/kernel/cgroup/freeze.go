@@ -27,6 +27,19 @@ func (m *Manager) Frozen() bool {
 	return err == nil && v == "1"
 }
 
+// Stops tells whether a process that entered the cgroup would stop at once, because it or one above it is frozen.
+func (m *Manager) Stops() bool {
+	if m.Layout.V2 {
+		return table(m.dirs[0], "cgroup.events")["frozen"] == 1
+	}
+	d := m.Dir("freezer")
+	if d == "" {
+		return false
+	}
+	v, err := read(d, "freezer.state")
+	return err == nil && v != "THAWED"
+}
+
 // freeze writes the wish and waits for the kernel to say that it is done. On v1 a cgroup that forks while it is
 // frozen can stay FREEZING for ever until it is thawed for a moment, so that is what happens now and then.
 func (m *Manager) freeze(on bool) error {

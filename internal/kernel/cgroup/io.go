@@ -14,6 +14,9 @@ func setBlkioV1(_ *Manager, dir string, r *specs.LinuxResources) error {
 	if b == nil {
 		return nil
 	}
+	if err := checkWeights(b); err != nil {
+		return err
+	}
 	weight := "blkio.weight"
 	if _, err := os.Lstat(dir + "/blkio.bfq.weight"); err == nil {
 		weight = "blkio.bfq.weight"
@@ -47,6 +50,21 @@ func setBlkioV1(_ *Manager, dir string, r *specs.LinuxResources) error {
 	return nil
 }
 
+// checkWeights holds the weights to runtime-spec's range ("linux.resources.blockIO"): one below it would turn into a
+// huge one on version 2's scale. 0 leaves a weight as it is.
+func checkWeights(b *specs.LinuxBlockIO) error {
+	all := []*uint16{b.Weight, b.LeafWeight}
+	for _, d := range b.WeightDevice {
+		all = append(all, d.Weight, d.LeafWeight)
+	}
+	for _, w := range all {
+		if w != nil && *w != 0 && (*w < MinWeight || *w > MaxWeight) {
+			return fmt.Errorf("weight %d is not between %d and %d", *w, MinWeight, MaxWeight)
+		}
+	}
+	return nil
+}
+
 type throttle struct {
 	v1, v2  string
 	devices []specs.LinuxThrottleDevice
@@ -65,6 +83,9 @@ func setIOv2(_ *Manager, dir string, r *specs.LinuxResources) error {
 	b := r.BlockIO
 	if b == nil {
 		return nil
+	}
+	if err := checkWeights(b); err != nil {
+		return err
 	}
 	if b.Weight != nil && *b.Weight != 0 {
 		err := put(dir, "io.bfq.weight", text(b.Weight))

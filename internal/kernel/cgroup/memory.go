@@ -42,11 +42,16 @@ func putSwappiness(dir string, mem *specs.LinuxMemory) error {
 	return put(dir, "memory.swappiness", text(mem.Swappiness))
 }
 
+// checkUsage refuses a limit that is used up already, where the configuration asks for that: the kernel would take
+// version 2's limit and then kill. The words are runc's.
 func checkUsage(mem *specs.LinuxMemory, usage uint64) error {
-	if mem.CheckBeforeUpdate == nil || !*mem.CheckBeforeUpdate || mem.Limit == nil || *mem.Limit <= 0 {
+	if mem.CheckBeforeUpdate == nil || !*mem.CheckBeforeUpdate {
 		return nil
 	}
-	if usage > uint64(*mem.Limit) {
+	if mem.Swap != nil && *mem.Swap > 0 && uint64(*mem.Swap) <= usage {
+		return fmt.Errorf("rejecting memory+swap limit %d <= usage %d", *mem.Swap, usage)
+	}
+	if mem.Limit != nil && *mem.Limit > 0 && uint64(*mem.Limit) <= usage {
 		return fmt.Errorf("rejecting memory limit %d <= usage %d", *mem.Limit, usage)
 	}
 	return nil

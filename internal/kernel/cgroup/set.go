@@ -108,100 +108,6 @@ func setCpuset(_ *Manager, dir string, r *specs.LinuxResources) error {
 	return put(dir, "cpuset.mems", r.CPU.Mems)
 }
 
-func setCPUv1(_ *Manager, dir string, r *specs.LinuxResources) error {
-	c := r.CPU
-	if c == nil {
-		return nil
-	}
-	if c.Idle != nil && *c.Idle == 1 {
-		return put(dir, "cpu.idle", "1") // the kernel refuses shares of an idle group
-	}
-	if err := put(dir, "cpu.idle", text(c.Idle)); err != nil {
-		return err
-	}
-	if err := put(dir, "cpu.shares", nonzero(c.Shares)); err != nil {
-		return err
-	}
-	if c.Shares != nil && *c.Shares != 0 {
-		// The kernel clamps silently; say so instead.
-		if got := number(dir, "cpu.shares"); got != *c.Shares {
-			if *c.Shares > got {
-				return fmt.Errorf("the maximum allowed cpu-shares is %d", got)
-			}
-			return fmt.Errorf("the minimum allowed cpu-shares is %d", got)
-		}
-	}
-	return errors.Join(setQuotaV1(dir, c), put(dir, "cpu.rt_period_us", nonzero(c.RealtimePeriod)),
-		put(dir, "cpu.rt_runtime_us", nonzero(c.RealtimeRuntime)))
-}
-
-// setQuotaV1 writes period, quota and burst in an order that the kernel's checks (quota of a parent, burst <= quota)
-// accept: when a new period does not fit the old quota, the quota comes first.
-func setQuotaV1(dir string, c *specs.LinuxCPU) error {
-	const period, quota, burst = "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.cfs_burst_us"
-	if c.Burst != nil && *c.Burst < number(dir, burst) {
-		if err := put(dir, burst, text(c.Burst)); err != nil {
-			return err
-		}
-	}
-	again := false
-	if p := nonzero(c.Period); p != "" {
-		err := put(dir, period, p)
-		again = err != nil && nonzero(c.Quota) != ""
-		if err != nil && !again {
-			return err
-		}
-	}
-	if err := put(dir, quota, nonzero(c.Quota)); err != nil {
-		return err
-	}
-	if again {
-		if err := put(dir, period, text(c.Period)); err != nil {
-			return err
-		}
-	}
-	return put(dir, burst, text(c.Burst))
-}
-
-func setCPUv2(_ *Manager, dir string, r *specs.LinuxResources) error {
-	c := r.CPU
-	if c == nil {
-		return nil
-	}
-	if err := put(dir, "cpu.idle", text(c.Idle)); err != nil {
-		return err
-	}
-	if c.Shares != nil && *c.Shares != 0 && (c.Idle == nil || *c.Idle != 1) {
-		if err := put(dir, "cpu.weight", strconv.FormatUint(Weight(*c.Shares), 10)); err != nil {
-			return err
-		}
-	}
-	if c.Burst != nil && *c.Burst < number(dir, "cpu.max.burst") {
-		if err := put(dir, "cpu.max.burst", text(c.Burst)); err != nil {
-			return err
-		}
-	}
-	if err := put(dir, "cpu.max", cpuMax(c)); err != nil {
-		return err
-	}
-	return put(dir, "cpu.max.burst", text(c.Burst))
-}
-
-// cpuMax is "QUOTA PERIOD"; without a period the kernel keeps the one it has.
-func cpuMax(c *specs.LinuxCPU) string {
-	q := nonzero(c.Quota)
-	if c.Quota != nil && *c.Quota < 0 || q == "" && nonzero(c.Period) != "" {
-		q = "max"
-	}
-	if q == "" {
-		return ""
-	}
-	if p := nonzero(c.Period); p != "" {
-		return q + " " + p
-	}
-	return q
-}
-
 func setPids(_ *Manager, dir string, r *specs.LinuxResources) error {
 	if r.Pids == nil || r.Pids.Limit == nil {
 		return nil
@@ -215,14 +121,19 @@ func setPids(_ *Manager, dir string, r *specs.LinuxResources) error {
 	return put(dir, "pids.max", v)
 }
 
+// setHugetlb limits the pages and, where the kernel counts them (Linux 5.7), their reservations: those are charged when
+// memory is mapped, so that a program hears of the limit by mmap and not by a signal.
 func setHugetlb(m *Manager, dir string, r *specs.LinuxResources) error {
+	suffix := ".limit_in_bytes"
+	if m.Layout.V2 {
+		suffix = ".max"
+	}
 	for _, h := range r.HugepageLimits {
-		file := "hugetlb." + h.Pagesize + ".limit_in_bytes"
-		if m.Layout.V2 {
-			file = "hugetlb." + h.Pagesize + ".max"
+		v, prefix := strconv.FormatUint(h.Limit, 10), "hugetlb."+h.Pagesize
+		if err := put(dir, prefix+suffix, v); err != nil {
+			return err
 		}
-		v := strconv.FormatUint(h.Limit, 10)
-		if err := put(dir, file, v); err != nil {
+		if err := put(dir, prefix+".rsvd"+suffix, v); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

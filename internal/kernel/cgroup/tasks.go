@@ -2,10 +2,7 @@ package cgroup
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 )
 
 // What the start of a small Go program wants: fewer tasks, or a smaller share of the CPU, and it dies or waits for
@@ -15,23 +12,14 @@ const (
 	RoomQuota = 20_000 // of the usual 100,000 us
 )
 
-// Tasks opens the v1 files with which a thread enters the cgroup, or one below it, by itself: it writes "0". There are
-// none on v2.
-func (m *Manager) Tasks(sub string) (files []*os.File, err error) {
+// Tasks opens the v1 files with which a thread enters the cgroup by itself: it writes "0". There are none on v2.
+func (m *Manager) Tasks() (files []*os.File, err error) {
 	if m.Layout.V2 {
 		return nil, nil
 	}
-	for i, d := range m.dirs {
-		dir := filepath.Join(d, sub)
-		if sub != "" {
-			base := m.Layout.Hierarchies[i].Mount
-			if _, err = m.makeAll(base, strings.TrimPrefix(dir, base)); err != nil {
-				err = fmt.Errorf("creating cgroup %q: %w", dir, err)
-				break
-			}
-		}
+	for _, d := range m.dirs {
 		var fd int
-		if fd, err = openWrite(dir, "tasks"); err != nil {
+		if fd, err = openWrite(d, "tasks"); err != nil {
 			break
 		}
 		files = append(files, os.NewFile(uintptr(fd), "tasks"))

@@ -17,10 +17,13 @@ func Weight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
+// MinWeight and MaxWeight bound the weights of block devices in a configuration.
+const MinWeight, MaxWeight = 10, 1000
+
 // ioWeight translates blkio.weight of v1 (10..1000) into io.weight of v2 (1..10000).
 func ioWeight(w uint16) uint64 {
 	if w == 0 {
 		return 0
 	}
-	return 1 + (uint64(w)-10)*9999/990
+	return 1 + (uint64(w)-MinWeight)*9999/(MaxWeight-MinWeight)
 }
