@@ -76,6 +76,9 @@ func imageImport(c *command) *cobra.Command {
 			}
 			for _, i := range imported {
 				c.printImage(i)
+				if len(i.Tags) == 0 {
+					fmt.Fprintf(c.Err, "it has no name in the archive: import it with --as NAME, or give it one with `skiff image tag %s NAME`\n", shorten(i.ID))
+				}
 			}
 			return nil
 		},

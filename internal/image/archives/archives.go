@@ -210,14 +210,14 @@ func (d *Directory) fail(name string, id identity, err error) {
 
 // forgive forgets the archives that had no room and says whether there are any.
 func (d *Directory) forgive() bool {
-	any := false
+	forgiven := false
 	for name, f := range d.failed {
 		if f.noSpace {
 			delete(d.failed, name)
-			any = true
+			forgiven = true
 		}
 	}
-	return any
+	return forgiven
 }
 
 func (d *Directory) imported(name string, id identity, imgs []image.Image, took time.Duration) {
