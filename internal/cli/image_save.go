@@ -36,7 +36,7 @@ func imageSave(c *command) *cobra.Command {
 			if err != nil {
 				return missingHere(err)
 			}
-			written.end(to, len(args))
+			written.end(to)
 			return nil
 		},
 	}
@@ -103,11 +103,11 @@ func (b *byteCount) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *byteCount) end(to string, images int) {
+func (b *byteCount) end(to string) {
 	if b.live {
 		fmt.Fprint(b.to, "\r\x1b[K")
 	}
 	if to != "-" {
-		fmt.Fprintf(b.to, "saved %d images to %s, %s\n", images, to, size(b.n))
+		fmt.Fprintf(b.to, "wrote %s, %s\n", to, size(b.n))
 	}
 }

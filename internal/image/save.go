@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,7 +17,9 @@ import (
 // Save writes images as one tar that is both an OCI image layout and a
 // docker-archive, as Docker's containerd store does. Layers are plain tars,
 // byte by byte as they were before compression, so ids stay the same; the
-// manifest of an image that came compressed is a new one.
+// manifest of an image that came compressed is a new one. An image that is
+// given by a tag gets this name in the archive, one that is given by its id or
+// digest gets all its names.
 func (s *Store) Save(ctx context.Context, w io.Writer, refs ...string) error {
 	sv := &saver{s: s, tw: tar.NewWriter(w), done: map[digest.Digest]bool{}}
 	for _, ref := range refs {
@@ -36,6 +39,8 @@ type saver struct {
 	done   map[digest.Digest]bool
 	index  []ocispec.Descriptor
 	docker []dockerImage
+	// plain are the manifests of docker's images, without names.
+	plain []ocispec.Descriptor
 }
 
 func (sv *saver) image(ctx context.Context, ref string) error {
@@ -49,6 +54,11 @@ func (sv *saver) image(ctx context.Context, ref string) error {
 		return err
 	}
 	defer release()
+	tags := tagsOf(img, ref)
+	if at := slices.IndexFunc(sv.docker, func(d dockerImage) bool { return d.Config == blobName(digest.Digest(img.ID)) }); at >= 0 {
+		sv.anotherName(at, tags)
+		return nil
+	}
 	c := &candidate{}
 	if c.config, err = sv.s.readBlob(digest.Digest(img.ID)); err != nil {
 		return err
@@ -60,7 +70,7 @@ func (sv *saver) image(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	entry := dockerImage{Config: blobName(digest.Digest(img.ID)), RepoTags: img.Tags}
+	entry := dockerImage{Config: blobName(digest.Digest(img.ID)), RepoTags: tags}
 	for _, l := range layers {
 		entry.Layers = append(entry.Layers, blobName(l.DiffID))
 		err := sv.member(l.DiffID, l.TarBytes, func(w io.Writer) error { return sv.s.replay(ctx, l, w) })
@@ -73,9 +83,31 @@ func (sv *saver) image(ctx context.Context, ref string) error {
 			return err
 		}
 	}
+	desc := ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest),
+		Size: int64(len(manifest)), Platform: &img.Platform,
+	}
 	sv.docker = append(sv.docker, entry)
-	sv.addToIndex(manifest, img)
+	sv.plain = append(sv.plain, desc)
+	sv.addToIndex(desc, tags)
 	return nil
+}
+
+func tagsOf(img Image, ref string) []string {
+	if r, err := ParseReference(ref); err == nil && r.Digest == "" && slices.Contains(img.Tags, r.Tagged()) {
+		return []string{r.Tagged()}
+	}
+	return img.Tags
+}
+
+// anotherName names an image that is in the archive already.
+func (sv *saver) anotherName(at int, tags []string) {
+	have := &sv.docker[at]
+	tags = slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return slices.Contains(have.RepoTags, t) })
+	have.RepoTags = append(have.RepoTags, tags...)
+	if len(tags) > 0 {
+		sv.addToIndex(sv.plain[at], tags)
+	}
 }
 
 // describe makes the manifest for plain layers and looks the layers up.
@@ -93,15 +125,11 @@ func (s *Store) describe(c *candidate) ([]byte, []*layer, error) {
 	return manifest, layers, nil
 }
 
-func (sv *saver) addToIndex(manifest []byte, img Image) {
-	desc := ocispec.Descriptor{
-		MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest),
-		Size: int64(len(manifest)), Platform: &img.Platform,
-	}
-	if len(img.Tags) == 0 {
+func (sv *saver) addToIndex(desc ocispec.Descriptor, tags []string) {
+	if len(tags) == 0 {
 		sv.index = append(sv.index, desc)
 	}
-	for _, tag := range img.Tags {
+	for _, tag := range tags {
 		named := desc
 		named.Annotations = map[string]string{annotationImageName: tag, annotationRefName: tag}
 		sv.index = append(sv.index, named)
