@@ -31,7 +31,9 @@ func trySeccomp(t *testing.T, c *testCluster) {
 	if s := mainStatus(p).State.Terminated; s.ExitCode != 0 {
 		t.Errorf("the profile was not in force: %+v", s)
 	}
-	p = c.await("seccomp-gone", "waiting", func(p *v1.Pod) bool { return mainStatus(p).State.Waiting != nil && mainStatus(p).State.Waiting.Message != "" })
+	p = c.await("seccomp-gone", "waiting", func(p *v1.Pod) bool {
+		return mainStatus(p).State.Waiting != nil && mainStatus(p).State.Waiting.Message != ""
+	})
 	if w := mainStatus(p).State.Waiting; !strings.Contains(w.Message, "gone.json") {
 		t.Errorf("a profile that is not there: %+v", w)
 	}
