@@ -133,7 +133,7 @@ func (a *app) call(name string, args []string) (int, error) {
 			return v.run(a, args)
 		}
 	}
-	return 3, &exitError{3, fmt.Errorf("No help topic for '%s'", name)} //nolint:staticcheck // runc's words and code
+	return 3, &exitError{3, fmt.Errorf("No help topic for '%s'", name)}
 }
 
 // load finds the container named by the first argument.

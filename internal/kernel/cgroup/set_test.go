@@ -9,8 +9,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // fakeDir is a directory with the named files, empty: what is written to them can be read back.
 func fakeDir(t *testing.T, files ...string) string {
 	dir := t.TempDir()
@@ -31,14 +29,14 @@ func TestCPUMax(t *testing.T) {
 		want   string
 	}{
 		{nil, nil, "max 100000", ""},
-		{ptr[int64](0), ptr[uint64](0), "5000 100000", ""},
-		{ptr[int64](50000), nil, "max 100000", "50000"},
-		{ptr[int64](50000), ptr[uint64](20000), "max 100000", "50000 20000"},
-		{ptr[int64](-1), nil, "5000 100000", "max"},
-		{ptr[int64](-1), ptr[uint64](20000), "5000 100000", "max 20000"},
-		{nil, ptr[uint64](20000), "5000 100000", "5000 20000"},
-		{nil, ptr[uint64](20000), "max 100000", "max 20000"},
-		{nil, ptr[uint64](20000), "", "max 20000"},
+		{new(int64(0)), new(uint64(0)), "5000 100000", ""},
+		{new(int64(50000)), nil, "max 100000", "50000"},
+		{new(int64(50000)), new(uint64(20000)), "max 100000", "50000 20000"},
+		{new(int64(-1)), nil, "5000 100000", "max"},
+		{new(int64(-1)), new(uint64(20000)), "5000 100000", "max 20000"},
+		{nil, new(uint64(20000)), "5000 100000", "5000 20000"},
+		{nil, new(uint64(20000)), "max 100000", "max 20000"},
+		{nil, new(uint64(20000)), "", "max 20000"},
 	} {
 		if got := cpuMax(&specs.LinuxCPU{Quota: c.quota, Period: c.period}, c.now); got != c.want {
 			t.Errorf("now %q: %q, want %q", c.now, got, c.want)
@@ -49,8 +47,8 @@ func TestCPUMax(t *testing.T) {
 // An idle group takes no shares, but everything else.
 func TestIdleKeepsTheRest(t *testing.T) {
 	dir := fakeDir(t, "cpu.idle", "cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.rt_period_us")
-	err := setCPUv1(nil, dir, &specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: ptr[int64](1), Shares: ptr[uint64](512),
-		Period: ptr[uint64](20000), Quota: ptr[int64](10000), RealtimePeriod: ptr[uint64](30000)}})
+	err := setCPUv1(nil, dir, &specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: new(int64(1)), Shares: new(uint64(512)),
+		Period: new(uint64(20000)), Quota: new(int64(10000)), RealtimePeriod: new(uint64(30000))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +88,12 @@ func TestCheckUsage(t *testing.T) {
 		mem  specs.LinuxMemory
 		want string
 	}{
-		{specs.LinuxMemory{Limit: ptr[int64](50)}, ""},
-		{specs.LinuxMemory{Limit: ptr[int64](50), CheckBeforeUpdate: ptr(false)}, ""},
-		{specs.LinuxMemory{Limit: ptr[int64](101), CheckBeforeUpdate: ptr(true)}, ""},
-		{specs.LinuxMemory{Limit: ptr[int64](-1), Swap: ptr[int64](-1), CheckBeforeUpdate: ptr(true)}, ""},
-		{specs.LinuxMemory{Limit: ptr[int64](100), CheckBeforeUpdate: ptr(true)}, "rejecting memory limit 100 <= usage 100"},
-		{specs.LinuxMemory{Limit: ptr[int64](50), Swap: ptr[int64](60), CheckBeforeUpdate: ptr(true)},
+		{specs.LinuxMemory{Limit: new(int64(50))}, ""},
+		{specs.LinuxMemory{Limit: new(int64(50)), CheckBeforeUpdate: new(false)}, ""},
+		{specs.LinuxMemory{Limit: new(int64(101)), CheckBeforeUpdate: new(true)}, ""},
+		{specs.LinuxMemory{Limit: new(int64(-1)), Swap: new(int64(-1)), CheckBeforeUpdate: new(true)}, ""},
+		{specs.LinuxMemory{Limit: new(int64(100)), CheckBeforeUpdate: new(true)}, "rejecting memory limit 100 <= usage 100"},
+		{specs.LinuxMemory{Limit: new(int64(50)), Swap: new(int64(60)), CheckBeforeUpdate: new(true)},
 			"rejecting memory+swap limit 60 <= usage 100"},
 	} {
 		got := ""
