@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -55,47 +54,6 @@ func (a *app) state(args []string) (int, error) {
 		return 1, err
 	}
 	return a.printJSON(toJSON(s))
-}
-
-func (a *app) list(args []string) (int, error) {
-	fs := newFlags("list")
-	format := fs.String("format", "table", "")
-	fs.StringVar(format, "f", "table", "")
-	quiet := fs.Bool("quiet", false, "")
-	fs.BoolVar(quiet, "q", false, "")
-	if helped, err := a.parse(fs, args, 0, 0); helped || err != nil {
-		return 1, err
-	}
-	cs, err := oci.List(a.root)
-	if err != nil {
-		return 1, err
-	}
-	states := []stateJSON{}
-	for _, c := range cs {
-		s, err := c.State()
-		if err != nil {
-			return 1, err
-		}
-		states = append(states, toJSON(s))
-	}
-	switch {
-	case *quiet:
-		for _, s := range states {
-			fmt.Fprintln(a.stdout, s.ID)
-		}
-	case *format == "json":
-		return 0, json.NewEncoder(a.stdout).Encode(states)
-	case *format == "table":
-		w := tabwriter.NewWriter(a.stdout, 12, 1, 3, ' ', 0)
-		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
-		for _, s := range states {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.PID, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), s.Owner)
-		}
-		return 0, w.Flush()
-	default:
-		return 1, errors.New("invalid format option")
-	}
-	return 0, nil
 }
 
 func (a *app) kill(args []string) (int, error) {
@@ -168,10 +126,19 @@ func (a *app) freeze(name string, args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if name == "pause" {
-		return 0, c.Pause()
+	st, err := c.Status()
+	switch {
+	case err != nil:
+	case name == "pause" && st != specs.StateRunning && st != specs.StateCreated:
+		err = fmt.Errorf("pausing container %q: container not running: it is %s", c.ID, st)
+	case name == "pause":
+		err = c.Pause()
+	case st != oci.StatePaused && st != specs.StateCreated: // one that is created says so, frozen or not
+		err = fmt.Errorf("resuming container %q: container not paused: it is %s", c.ID, st)
+	default:
+		err = c.Resume()
 	}
-	return 0, c.Resume()
+	return 0, err
 }
 
 func (a *app) ps(args []string) (int, error) {
@@ -193,6 +160,9 @@ func (a *app) ps(args []string) (int, error) {
 	case "json":
 		return 0, json.NewEncoder(a.stdout).Encode(pids)
 	case "table":
+		if fs.NArg() > 1 {
+			return 0, psWith(a.stdout, pids, fs.Args()[1:])
+		}
 		return 0, psTable(a.stdout, pids)
 	}
 	return 1, errors.New("invalid format option")

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -11,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// psTable prints what `ps -ef` would, read from /proc: no program of the host is run.
+// psTable prints what `ps -ef` would, read from /proc: no program of the host is run unless options of it are asked for.
 func psTable(w io.Writer, pids []int) error {
 	tw := tabwriter.NewWriter(w, 8, 1, 3, ' ', 0)
 	fmt.Fprint(tw, "UID\tPID\tPPID\tC\tSTIME\tTTY\tTIME\tCMD\n")
@@ -21,6 +24,40 @@ func psTable(w io.Writer, pids []int) error {
 		}
 	}
 	return tw.Flush()
+}
+
+// psWith runs the host's ps with options of the caller's and keeps the lines of the container's processes. Options that
+// leave the pids out leave nothing to know the processes by.
+func psWith(w io.Writer, pids []int, options []string) error {
+	out, err := exec.Command("ps", options...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("running ps: %w: %s", err, out)
+	}
+	table, err := psFilter(string(out), pids)
+	if err == nil {
+		_, err = io.WriteString(w, table)
+	}
+	return err
+}
+
+func psFilter(table string, pids []int) (string, error) {
+	head, rows, _ := strings.Cut(table, "\n")
+	column := slices.Index(strings.Fields(head), "PID")
+	if column < 0 {
+		return "", errors.New("couldn't find PID field in ps output")
+	}
+	var b strings.Builder
+	b.WriteString(head + "\n")
+	for line := range strings.Lines(rows) {
+		f := strings.Fields(line)
+		if len(f) <= column {
+			continue
+		}
+		if pid, err := strconv.Atoi(f[column]); err == nil && slices.Contains(pids, pid) {
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
 }
 
 const ticks = 100 // USER_HZ, fixed in the kernel's interface

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -9,25 +10,25 @@ import (
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 func (a *app) update(args []string) (int, error) {
 	fs := newFlags("update")
 	file := fs.String("resources", "", "")
 	fs.StringVar(file, "r", "", "")
-	for _, n := range []string{"blkio-weight", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-rt-period",
-		"cpu-rt-runtime", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation", "memory-swap", "pids-limit",
-		"cpu-idle", "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema"} {
-		fs.String(n, "", "")
+	for _, f := range resourceFlags(complete(&specs.LinuxResources{})) {
+		fs.String(f.name, "", "")
 	}
 	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
 		return 1, err
 	}
-	r, err := readResources(*file)
-	if err != nil {
+	r := &specs.LinuxResources{}
+	if err := readResources(*file, r); err != nil {
 		return 1, err
 	}
-	if err := flagResources(fs, r); err != nil {
+	if err := a.flagResources(fs, complete(r)); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -37,111 +38,116 @@ func (a *app) update(args []string) (int, error) {
 	return 0, c.Update(r)
 }
 
-func readResources(file string) (*specs.LinuxResources, error) {
-	r := &specs.LinuxResources{}
+// complete makes the parts that flags write to.
+func complete(r *specs.LinuxResources) *specs.LinuxResources {
+	fill(&r.CPU)
+	fill(&r.Memory)
+	fill(&r.Pids)
+	fill(&r.BlockIO)
+	return r
+}
+
+func fill[T any](p **T) {
+	if *p == nil {
+		*p = new(T)
+	}
+}
+
+// readResources reads the file that the flags are put on top of.
+func readResources(file string, r *specs.LinuxResources) error {
 	if file == "" {
-		return r, nil
+		return nil
 	}
 	in := io.Reader(os.Stdin)
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer f.Close()
 		in = f
 	}
 	if err := json.NewDecoder(in).Decode(r); err != nil {
-		return nil, fmt.Errorf("reading resources: %w", err)
+		return fmt.Errorf("reading resources: %w", err)
 	}
-	return r, nil
+	return nil
+}
+
+// resourceFlag is one flag of update and where its value goes.
+type resourceFlag struct {
+	name string
+	set  func(string) error
+}
+
+func resourceFlags(r *specs.LinuxResources) []resourceFlag {
+	cpu, mem := r.CPU, r.Memory
+	return []resourceFlag{
+		{"cpu-period", into(&cpu.Period, unsigned)},
+		{"cpu-quota", into(&cpu.Quota, signed)},
+		{"cpu-burst", into(&cpu.Burst, unsigned)},
+		{"cpu-share", into(&cpu.Shares, unsigned)},
+		{"cpu-rt-period", into(&cpu.RealtimePeriod, unsigned)},
+		{"cpu-rt-runtime", into(&cpu.RealtimeRuntime, signed)},
+		{"cpu-idle", into(&cpu.Idle, signed)},
+		{"cpuset-cpus", func(v string) error { cpu.Cpus = v; return nil }},
+		{"cpuset-mems", func(v string) error { cpu.Mems = v; return nil }},
+		{"memory", into(&mem.Limit, size)},
+		{"memory-reservation", into(&mem.Reservation, size)},
+		{"memory-swap", into(&mem.Swap, size)},
+		{"pids-limit", into(&r.Pids.Limit, signed)},
+		{"blkio-weight", into(&r.BlockIO.Weight, weight)},
+		{"kernel-memory", nil}, // the kernel has no such limits any more (Linux 5.4, 6.1)
+		{"kernel-memory-tcp", nil},
+		{"l3-cache-schema", noRDT},
+		{"mem-bw-schema", noRDT},
+	}
 }
 
 // flagResources puts the flags on top of what the file said.
-func flagResources(fs *flag.FlagSet, r *specs.LinuxResources) (err error) {
-	cpu, mem := &specs.LinuxCPU{}, &specs.LinuxMemory{}
-	if r.CPU != nil {
-		cpu = r.CPU
-	}
-	if r.Memory != nil {
-		mem = r.Memory
-	}
-	fs.Visit(func(f *flag.Flag) {
-		v := f.Value.String()
-		if v == "" || err != nil {
-			return
+func (a *app) flagResources(fs *flag.FlagSet, r *specs.LinuxResources) error {
+	for _, f := range resourceFlags(r) {
+		v := fs.Lookup(f.name).Value.String()
+		if v == "" {
+			continue
 		}
-		switch f.Name {
-		case "cpu-period":
-			cpu.Period, err = unsigned(f.Name, v)
-		case "cpu-quota":
-			cpu.Quota, err = signed(f.Name, v)
-		case "cpu-burst":
-			cpu.Burst, err = unsigned(f.Name, v)
-		case "cpu-share":
-			cpu.Shares, err = unsigned(f.Name, v)
-		case "cpu-rt-period":
-			cpu.RealtimePeriod, err = unsigned(f.Name, v)
-		case "cpu-rt-runtime":
-			cpu.RealtimeRuntime, err = signed(f.Name, v)
-		case "cpu-idle":
-			cpu.Idle, err = signed(f.Name, v)
-		case "cpuset-cpus":
-			cpu.Cpus = v
-		case "cpuset-mems":
-			cpu.Mems = v
-		case "memory":
-			mem.Limit, err = size(f.Name, v)
-		case "memory-reservation":
-			mem.Reservation, err = size(f.Name, v)
-		case "memory-swap":
-			mem.Swap, err = size(f.Name, v)
-		case "pids-limit":
-			var n *int64
-			n, err = signed(f.Name, v)
-			r.Pids = &specs.LinuxPids{Limit: n}
-		case "blkio-weight":
-			var n *uint64
-			if n, err = unsigned(f.Name, v); err == nil {
-				w := uint16(*n)
-				r.BlockIO = &specs.LinuxBlockIO{Weight: &w}
-			}
-		case "l3-cache-schema", "mem-bw-schema":
-			err = fmt.Errorf("--%s: Intel RDT is not supported", f.Name)
+		if f.set == nil {
+			a.warn(fmt.Sprintf("--%s is ignored: kernel memory is part of memory", f.name))
+			continue
 		}
-	})
-	r.CPU, r.Memory = cpu, mem
-	return err
+		if err := f.set(v); err != nil {
+			return fmt.Errorf("invalid value for --%s: %q: %w", f.name, v, err)
+		}
+	}
+	return nil
 }
 
-func unsigned(name, v string) (*uint64, error) {
+func into[T any](p **T, read func(string) (T, error)) func(string) error {
+	return func(v string) error {
+		n, err := read(v)
+		if err == nil {
+			*p = &n
+		}
+		return err
+	}
+}
+
+func noRDT(string) error { return errors.New("Intel RDT is not supported") } //nolint:staticcheck // a name
+
+func unsigned(v string) (uint64, error) {
 	n, err := strconv.ParseUint(v, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("invalid value for --%s: %q", name, v)
-	}
-	return &n, nil
+	return n, errors.Unwrap(err)
 }
 
-func signed(name, v string) (*int64, error) {
+func signed(v string) (int64, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("invalid value for --%s: %q", name, v)
-	}
-	return &n, nil
+	return n, errors.Unwrap(err)
 }
 
-// size takes bytes, with k, m, g or t for powers of 1024; -1 is no limit.
-func size(name, v string) (*int64, error) {
-	num, unit := v, int64(1)
-	for i, u := range []string{"kK", "mM", "gG", "tT"} {
-		if l := len(v); l > 1 && (v[l-1] == u[0] || v[l-1] == u[1]) {
-			num, unit = v[:l-1], int64(1)<<(10*(i+1))
-		}
+// weight is 0, which changes nothing, or in the specification's range.
+func weight(v string) (uint16, error) {
+	n, err := unsigned(v)
+	if err == nil && n != 0 && (n < cgroup.MinWeight || n > cgroup.MaxWeight) {
+		err = fmt.Errorf("%d to %d are allowed", cgroup.MinWeight, cgroup.MaxWeight)
 	}
-	n, err := strconv.ParseInt(num, 10, 64)
-	if err != nil || n < -1 || n > 0 && n > (1<<63-1)/unit {
-		return nil, fmt.Errorf("invalid value for --%s: %q", name, v)
-	}
-	n *= unit
-	return &n, nil
+	return uint16(n), err
 }

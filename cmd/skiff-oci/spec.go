@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/oci/defaults"
 )
 
@@ -20,6 +22,9 @@ func (a *app) spec(args []string) (int, error) {
 		return 1, err
 	}
 	s := defaults.Spec()
+	if l, err := cgroup.Detect(); err == nil && !l.V2 {
+		leaveOut(s, specs.CgroupNamespace)
+	}
 	if *rootless {
 		makeRootless(s)
 	}
@@ -34,15 +39,16 @@ func (a *app) spec(args []string) (int, error) {
 	return 0, os.WriteFile(path, b, 0o666)
 }
 
+// leaveOut drops a namespace. That of cgroups is only asked for on version 2, as by runc: on version 1 the container sees
+// its own directories without one, and programs there expect the host's paths.
+func leaveOut(s *specs.Spec, t specs.LinuxNamespaceType) {
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == t })
+}
+
 // makeRootless maps the caller to root in a user namespace and leaves out what it may not have there.
 func makeRootless(s *specs.Spec) {
-	var ns []specs.LinuxNamespace
-	for _, n := range s.Linux.Namespaces {
-		if n.Type != specs.NetworkNamespace {
-			ns = append(ns, n)
-		}
-	}
-	s.Linux.Namespaces = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace})
+	leaveOut(s, specs.NetworkNamespace)
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Geteuid()), Size: 1}}
 	s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Getegid()), Size: 1}}
 	s.Linux.Resources = nil

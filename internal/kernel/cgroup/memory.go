@@ -103,7 +103,7 @@ func setMemoryV2(_ *Manager, dir string, r *specs.LinuxResources) error {
 	if mem.DisableOOMKiller != nil && *mem.DisableOOMKiller {
 		return errors.New("disableOOMKiller: cgroup v2 has no such switch")
 	}
-	swap, err := swapV2(mem)
+	swap, err := swapV2(mem, number(dir, "memory.max"))
 	if err != nil {
 		return err
 	}
@@ -127,8 +127,9 @@ func limitV2(v *int64) string {
 	return strconv.FormatInt(*v, 10)
 }
 
-// swapV2 is swap alone: the configuration counts memory and swap together, as v1 did.
-func swapV2(mem *specs.LinuxMemory) (string, error) {
+// swapV2 is swap alone: the configuration counts memory and swap together, as v1 did. now is the limit of memory that
+// holds when none is given, 0 for none.
+func swapV2(mem *specs.LinuxMemory, now uint64) (string, error) {
 	if mem.Swap == nil || *mem.Swap == 0 {
 		if mem.Limit != nil && *mem.Limit == -1 {
 			return "max", nil
@@ -138,11 +139,15 @@ func swapV2(mem *specs.LinuxMemory) (string, error) {
 	if *mem.Swap < 0 {
 		return "max", nil
 	}
-	if mem.Limit == nil || *mem.Limit <= 0 {
+	limit := int64(now)
+	if mem.Limit != nil && *mem.Limit != 0 {
+		limit = *mem.Limit
+	}
+	if limit <= 0 {
 		return "", errors.New("unable to set swap limit without memory limit")
 	}
-	if *mem.Swap < *mem.Limit {
+	if *mem.Swap < limit {
 		return "", errors.New("memory+swap limit should be >= memory limit")
 	}
-	return strconv.FormatInt(*mem.Swap-*mem.Limit, 10), nil
+	return strconv.FormatInt(*mem.Swap-limit, 10), nil
 }

@@ -125,3 +125,27 @@ func weightDevice(w uint16) (d specs.LinuxWeightDevice) {
 	d.Weight = &w
 	return d
 }
+
+func TestSwapV2(t *testing.T) {
+	for _, c := range []struct {
+		limit, swap int64
+		now         uint64
+		want        string
+		ok          bool
+	}{
+		{limit: 0, swap: 0, want: "", ok: true},
+		{limit: 100, swap: 150, want: "50", ok: true},
+		{limit: 100, swap: 150, now: 10, want: "50", ok: true},
+		{swap: 150, now: 100, want: "50", ok: true}, // update of swap alone
+		{swap: -1, want: "max", ok: true},
+		{limit: -1, want: "max", ok: true},
+		{swap: 150},
+		{limit: -1, swap: 150, now: 100},
+		{swap: 50, now: 100},
+	} {
+		got, err := swapV2(&specs.LinuxMemory{Limit: &c.limit, Swap: &c.swap}, c.now)
+		if got != c.want || (err == nil) != c.ok {
+			t.Errorf("limit %d, swap %d, now %d: %q, %v", c.limit, c.swap, c.now, got, err)
+		}
+	}
+}
