@@ -170,6 +170,7 @@ func (a *app) runVerb(args []string) (int, error) {
 	if err := c.Start(a.ctx); err != nil {
 		return 1, fmt.Errorf("run failed: %w", errors.Join(err, c.Delete(true)))
 	}
+	a.debugf("container %s: started", c.ID)
 	if *detach {
 		return 0, nil
 	}

@@ -94,6 +94,7 @@ func (a *app) execIn(e *execFlags, id string, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	a.debugf("container %s: process %d executes", c.ID, proc.PID)
 	if err := sendPidfd(e.pidfd, "setns", proc); err != nil {
 		return 0, errors.Join(err, pidfd.Signal(proc.PIDFD, unix.SIGKILL))
 	}

@@ -132,14 +132,14 @@ func (cr *creation) makeCgroup(context.Context) error {
 			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", p, len(pids)))
 		}
 	}
+	if m.Stops() { // init would never answer
+		return fmt.Errorf("linux.cgroupsPath: %q: container's cgroup unexpectedly frozen", p)
+	}
 	if err = m.Create(); err != nil {
 		return err
 	}
 	if !existed {
 		cr.onFail(func() { _ = m.Destroy() })
-	}
-	if m.Stops() { // init would never answer
-		return fmt.Errorf("linux.cgroupsPath: %q: container's cgroup unexpectedly frozen", p)
 	}
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -27,17 +28,19 @@ func (m *Manager) Frozen() bool {
 	return err == nil && v == "1"
 }
 
-// Stops tells whether a process that entered the cgroup would stop at once, because it or one above it is frozen.
+// Stops tells whether a process that entered the cgroup would stop at once, because it or one above it is frozen. The
+// cgroup need not be there yet.
 func (m *Manager) Stops() bool {
+	dir, file, free := m.Dir("freezer"), "freezer.state", "THAWED"
 	if m.Layout.V2 {
-		return table(m.dirs[0], "cgroup.events")["frozen"] == 1
+		file, free = "cgroup.events", "frozen 0"
 	}
-	d := m.Dir("freezer")
-	if d == "" {
-		return false
+	for ; len(dir) > len(Root); dir = filepath.Dir(dir) { // the top has no such file
+		if v, err := read(dir, file); err == nil {
+			return !strings.Contains(v, free)
+		}
 	}
-	v, err := read(d, "freezer.state")
-	return err == nil && v != "THAWED"
+	return false
 }
 
 // freeze writes the wish and waits for the kernel to say that it is done. On v1 a cgroup that forks while it is

@@ -100,6 +100,9 @@ func TestStops(t *testing.T) {
 			if err := above.Freeze(); err != nil {
 				t.Fatal(err)
 			}
+			if absent, _ := NewIn(l, p+"/b/c"); !absent.Stops() {
+				t.Error("one that is not there yet would not stop what enters it")
+			}
 			if !m.Stops() || m.Frozen() {
 				t.Errorf("below a frozen cgroup: stops %v, frozen %v", m.Stops(), m.Frozen())
 			}
