@@ -50,7 +50,12 @@ func (s *Server) mend() {
 
 // keepSystem mends the system's objects whenever one of them changes.
 func (s *Server) keepSystem(ctx context.Context) error {
-	s.watchSystem(ctx)
+	// What went after it was made at the start and before it was watched has no
+	// event: the first look comes when all are watched.
+	if !cache.WaitForCacheSync(ctx.Done(), s.watchSystem(ctx)...) {
+		return nil
+	}
+	s.mend()
 	for {
 		select {
 		case <-s.mending:
@@ -70,8 +75,8 @@ func (s *Server) keepSystem(ctx context.Context) error {
 }
 
 // watchSystem follows the namespaces and the three objects of the kubernetes
-// Service.
-func (s *Server) watchSystem(ctx context.Context) {
+// Service. It returns what tells that it does.
+func (s *Server) watchSystem(ctx context.Context) (synced []cache.InformerSynced) {
 	changed := cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(_, _ any) { s.mend() },
 		DeleteFunc: func(any) { s.mend() },
@@ -90,7 +95,9 @@ func (s *Server) watchSystem(ctx context.Context) {
 		source := cache.NewListWatchFromClient(w.client, w.resource, metav1.NamespaceDefault, only)
 		_, informer := cache.NewInformerWithOptions(cache.InformerOptions{ListerWatcher: source, Handler: changed})
 		go informer.RunWithContext(ctx)
+		synced = append(synced, informer.HasSynced)
 	}
+	return synced
 }
 
 func isSystemNamespace(obj any) bool {
