@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -103,8 +104,8 @@ func (a *app) delete(args []string) (int, error) {
 	}
 	c, err := a.load(fs.Arg(0))
 	if errors.Is(err, oci.ErrNotFound) {
-		if *force {
-			return 0, nil
+		if *force { // a create that was killed early leaves a directory without a record; Load has looked at the id
+			return 0, os.RemoveAll(filepath.Join(a.root, fs.Arg(0)))
 		}
 		return 1, err
 	}
@@ -160,10 +161,11 @@ func (a *app) ps(args []string) (int, error) {
 	case "json":
 		return 0, json.NewEncoder(a.stdout).Encode(pids)
 	case "table":
-		if fs.NArg() > 1 {
-			return 0, psWith(a.stdout, pids, fs.Args()[1:])
+		cols, err := psColumns(fs.Args()[1:])
+		if err != nil {
+			return 1, err
 		}
-		return 0, psTable(a.stdout, pids)
+		return 0, psTable(a.stdout, pids, cols)
 	}
 	return 1, errors.New("invalid format option")
 }

@@ -54,14 +54,3 @@ func TestAddCaps(t *testing.T) {
 		t.Errorf("with inheritable ones: %+v", c)
 	}
 }
-
-func TestPsFilter(t *testing.T) {
-	const out = "  PID TTY          TIME CMD\n    1 ?        00:00:01 init\n   12 ?        00:00:00 sh\n  120 ?        00:00:00 12\n"
-	got, err := psFilter(out, []int{12, 7})
-	if want := "  PID TTY          TIME CMD\n   12 ?        00:00:00 sh\n"; got != want || err != nil {
-		t.Errorf("%q, %v; want %q", got, err, want)
-	}
-	if _, err := psFilter("CMD\nsh\n", []int{1}); err == nil || !strings.Contains(err.Error(), "couldn't find PID field") {
-		t.Errorf("a table without pids: %v", err)
-	}
-}

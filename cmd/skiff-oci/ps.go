@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,79 +12,148 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// psTable prints what `ps -ef` would, read from /proc: no program of the host is run unless options of it are asked for.
-func psTable(w io.Writer, pids []int) error {
+// process is what /proc tells of one; no program of the host is run.
+type process struct {
+	pid        int
+	dir        string   // in /proc
+	comm, args string   // the kernel's name of it, and its command line
+	stat       []string // of the file of that name, from the state on
+}
+
+func readProcess(pid int) (p process, ok bool) {
+	p = process{pid: pid, dir: "/proc/" + strconv.Itoa(pid)}
+	stat := readFile(p.dir + "/stat")
+	end := strings.LastIndexByte(stat, ')')
+	if end < 0 {
+		return p, false
+	}
+	p.comm, p.stat = stat[strings.IndexByte(stat, '(')+1:end], strings.Fields(stat[end+1:])
+	p.args = strings.TrimSpace(strings.ReplaceAll(readFile(p.dir+"/cmdline"), "\x00", " "))
+	if p.args == "" {
+		p.args = "[" + p.comm + "]"
+	}
+	return p, len(p.stat) >= 20
+}
+
+// number is one of proc_pid_stat(5), counted from the state, which is 0.
+func (p *process) number(i int) int64 {
+	n, _ := strconv.ParseInt(p.stat[i], 10, 64)
+	return n
+}
+
+// column is one of ps's.
+type column struct {
+	name, head string
+	of         func(*process) string
+}
+
+func columns() []column {
+	return []column{
+		{"uid", "UID", func(p *process) string { return owner(p.dir) }},
+		{"user", "USER", func(p *process) string { return owner(p.dir) }},
+		{"pid", "PID", func(p *process) string { return strconv.Itoa(p.pid) }},
+		{"ppid", "PPID", func(p *process) string { return p.stat[1] }},
+		{"pgid", "PGID", func(p *process) string { return p.stat[2] }},
+		{"c", "C", func(*process) string { return "0" }},
+		{"stime", "STIME", func(p *process) string { return startedAt(p.number(19)) }},
+		{"tty", "TTY", (*process).tty},
+		{"stat", "STAT", (*process).state},
+		{"nlwp", "NLWP", func(p *process) string { return p.stat[17] }},
+		{"time", "TIME", (*process).cpuTime},
+		{"comm", "COMMAND", func(p *process) string { return p.comm }},
+		{"args", "COMMAND", func(p *process) string { return p.args }},
+		{"command", "COMMAND", func(p *process) string { return p.args }},
+		{"cmd", "CMD", func(p *process) string { return p.args }},
+	}
+}
+
+// psColumns reads those options of ps that choose columns; all processes of a container are shown whatever is said.
+func psColumns(options []string) ([]column, error) {
+	list := "uid,pid,ppid,c,stime,tty,time,cmd" // -f
+	for i := 0; i < len(options); i++ {
+		word := strings.TrimPrefix(options[i], "-")
+		for j, letter := range word {
+			switch letter {
+			case 'e', 'A', 'a', 'f':
+			case 'x':
+				list = "pid,tty,stat,time,command"
+			case 'o':
+				list = word[j+1:]
+				if list == "" && i+1 < len(options) {
+					i++
+					list = options[i]
+				}
+				return columnsOf(list)
+			default:
+				return nil, fmt.Errorf("ps option %q is not supported: -e, -f, -x and -o are", options[i])
+			}
+		}
+	}
+	return columnsOf(list)
+}
+
+func columnsOf(list string) (out []column, err error) {
+	for name := range strings.SplitSeq(list, ",") {
+		n := len(out)
+		for _, c := range columns() {
+			if c.name == name {
+				out = append(out, c)
+			}
+		}
+		if n == len(out) {
+			err = errors.Join(err, fmt.Errorf("ps has no column %q", name))
+		}
+	}
+	return out, err
+}
+
+func psTable(w io.Writer, pids []int, cols []column) error {
 	tw := tabwriter.NewWriter(w, 8, 1, 3, ' ', 0)
-	fmt.Fprint(tw, "UID\tPID\tPPID\tC\tSTIME\tTTY\tTIME\tCMD\n")
+	row := func(text func(column) string) {
+		for i, c := range cols {
+			if i > 0 {
+				fmt.Fprint(tw, "\t")
+			}
+			fmt.Fprint(tw, text(c))
+		}
+		fmt.Fprintln(tw)
+	}
+	row(func(c column) string { return c.head })
 	for _, pid := range pids {
-		if line, ok := psLine(pid); ok {
-			fmt.Fprintln(tw, line)
+		if p, ok := readProcess(pid); ok {
+			row(func(c column) string { return c.of(&p) })
 		}
 	}
 	return tw.Flush()
 }
 
-// psWith runs the host's ps with options of the caller's and keeps the lines of the container's processes. Options that
-// leave the pids out leave nothing to know the processes by.
-func psWith(w io.Writer, pids []int, options []string) error {
-	out, err := exec.Command("ps", options...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("running ps: %w: %s", err, out)
-	}
-	table, err := psFilter(string(out), pids)
-	if err == nil {
-		_, err = io.WriteString(w, table)
-	}
-	return err
-}
-
-func psFilter(table string, pids []int) (string, error) {
-	head, rows, _ := strings.Cut(table, "\n")
-	column := slices.Index(strings.Fields(head), "PID")
-	if column < 0 {
-		return "", errors.New("couldn't find PID field in ps output")
-	}
-	var b strings.Builder
-	b.WriteString(head + "\n")
-	for line := range strings.Lines(rows) {
-		f := strings.Fields(line)
-		if len(f) <= column {
-			continue
-		}
-		if pid, err := strconv.Atoi(f[column]); err == nil && slices.Contains(pids, pid) {
-			b.WriteString(line)
-		}
-	}
-	return b.String(), nil
-}
-
 const ticks = 100 // USER_HZ, fixed in the kernel's interface
 
-func psLine(pid int) (string, bool) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat := readFile(dir + "/stat")
-	end := strings.LastIndexByte(stat, ')')
-	if end < 0 {
-		return "", false
+func (p *process) cpuTime() string {
+	cpu := (p.number(11) + p.number(12)) / ticks
+	return fmt.Sprintf("%02d:%02d:%02d", cpu/3600, cpu/60%60, cpu%60)
+}
+
+func (p *process) tty() string {
+	if dev := uint64(p.number(4)); unix.Major(dev) == 136 { // Documentation/admin-guide/devices.txt: ptys
+		return fmt.Sprintf("pts/%d", unix.Minor(dev))
 	}
-	f := strings.Fields(stat[end+1:])
-	if len(f) < 20 {
-		return "", false
+	return "?"
+}
+
+// state is the kernel's letter with ps's marks: session leader, several threads, foreground.
+func (p *process) state() string {
+	s := p.stat[0]
+	if p.number(3) == int64(p.pid) {
+		s += "s"
 	}
-	num := func(i int) int64 { n, _ := strconv.ParseInt(f[i], 10, 64); return n }
-	cmd := strings.TrimSpace(strings.ReplaceAll(readFile(dir+"/cmdline"), "\x00", " "))
-	if cmd == "" {
-		cmd = "[" + stat[strings.IndexByte(stat, '(')+1:end] + "]"
+	if p.number(17) > 1 {
+		s += "l"
 	}
-	cpu := (num(11) + num(12)) / ticks
-	tty := "?"
-	if dev := uint64(num(4)); dev != 0 {
-		if unix.Major(dev) == 136 {
-			tty = fmt.Sprintf("pts/%d", unix.Minor(dev))
-		}
+	if p.stat[2] == p.stat[5] {
+		s += "+"
 	}
-	return fmt.Sprintf("%s\t%d\t%s\t0\t%s\t%s\t%02d:%02d:%02d\t%s", owner(dir), pid, f[1], startedAt(num(19)), tty,
-		cpu/3600, cpu/60%60, cpu%60, cmd), true
+	return s
 }
 
 func owner(dir string) string {

@@ -131,7 +131,7 @@ func into[T any](p **T, read func(string) (T, error)) func(string) error {
 	}
 }
 
-func noRDT(string) error { return errors.New("Intel RDT is not supported") } //nolint:staticcheck // a name
+func noRDT(string) error { return errors.New("Intel RDT is not supported") }
 
 func unsigned(v string) (uint64, error) {
 	n, err := strconv.ParseUint(v, 10, 64)
