@@ -49,6 +49,12 @@ type Config struct {
 	ImageGCHigh int `json:"image-gc-high-threshold"`
 	ImageGCLow  int `json:"image-gc-low-threshold"`
 
+	// Registries is the file with mirrors, TLS settings and passwords of
+	// registries. It need not exist, and is read at each pull.
+	Registries string `json:"registries"`
+	// NoDefaultEndpoint leaves a registry that has mirrors to these alone.
+	NoDefaultEndpoint bool `json:"disable-default-registry-endpoint"`
+
 	// MaxPods bounds the pods on this node.
 	MaxPods int `json:"max-pods"`
 
@@ -102,6 +108,20 @@ func (c *Config) ImageDir() string { return filepath.Join(c.DataDir, "images") }
 
 // ArchiveDir is where archives of images are dropped to be imported.
 func (c *Config) ArchiveDir() string { return filepath.Join(c.DataDir, "archives") }
+
+// CertsDir is containerd's form of the same, certs.d beside Registries.
+func (c *Config) CertsDir() string { return filepath.Join(filepath.Dir(c.Registries), "certs.d") }
+
+// AuthFiles are the node's own files with credentials for registries, strongest
+// first. They may name programs that know them.
+func (c *Config) AuthFiles() []string {
+	return []string{filepath.Join(filepath.Dir(c.Registries), "auth.json"), filepath.Join(c.KubeletDir(), "config.json")}
+}
+
+// LoginFiles are what podman login and docker login leave for root.
+func (c *Config) LoginFiles() []string {
+	return []string{"/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json"}
+}
 
 // ContainerDir holds the state and the writable layers of sandboxes and containers.
 func (c *Config) ContainerDir() string { return filepath.Join(c.DataDir, "containers") }

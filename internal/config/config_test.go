@@ -44,6 +44,7 @@ func TestLoadNamesFileLineAndField(t *testing.T) {
 		"list":          {"node-name: [a]", `line 1: field "node-name" must be one value`},
 		"no map":        {"- a", "line 1: the file must hold keys and values"},
 		"host bits":     {"cluster-cidr: 10.42.0.1/16", "did you mean 10.42.0.0/16?"},
+		"yes":           {"disable-default-registry-endpoint: yes", `line 1: field "disable-default-registry-endpoint": "yes" is neither true nor false`},
 		"thresholds":    {"image-gc-low-threshold: 85", "image-gc-low-threshold 85 must be below image-gc-high-threshold 85"},
 		"overlap":       {"cluster-cidr: 10.43.0.0/17", "cluster-cidr 10.43.0.0/17 and service-cidr 10.43.0.0/16 overlap"},
 		"ports":         {"api-port: 10250", "api-port and kubelet-port are both 10250"},
@@ -78,6 +79,7 @@ func TestTwoNamesShareNothing(t *testing.T) {
 		"cgroup": (*Config).CgroupParent, "supervisor": (*Config).SupervisorSocket, "cri": (*Config).CRISocket,
 		"control": (*Config).ControlSocket, "etcd": (*Config).EtcdDir, "images": (*Config).ImageDir,
 		"kubeconfig": func(c *Config) string { return c.Kubeconfig }, "logs": func(c *Config) string { return c.LogDir },
+		"registries": func(c *Config) string { return c.Registries }, "certs.d": (*Config).CertsDir,
 	} {
 		if f(&a) == f(&b) {
 			t.Errorf("%s is %q for both", what, f(&a))

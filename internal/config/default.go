@@ -34,6 +34,7 @@ func Default(name string) Config {
 	c.DataDir = filepath.Join("/var/lib", dir)
 	c.RunDir = filepath.Join("/run", dir)
 	c.Kubeconfig = filepath.Join("/etc", dir, "kubeconfig.yaml")
+	c.Registries = filepath.Join("/etc", dir, "registries.yaml")
 	c.LogDir = "/var/log/pods"
 	if name != DefaultName {
 		c.LogDir = filepath.Join("/var/log", dir, "pods")

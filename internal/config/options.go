@@ -49,6 +49,8 @@ func Options() []Option {
 		address("node-ip", "address of this node (default: source address of the default route)", func(c *Config) *netip.Addr { return &c.NodeIP }),
 		number("image-gc-high-threshold", "percent of the images' file system in use from which unused images are removed; 100: never", 1, 100, func(c *Config) *int { return &c.ImageGCHigh }),
 		number("image-gc-low-threshold", "percent in use at which that ends", 0, 99, func(c *Config) *int { return &c.ImageGCLow }),
+		path("registries", "file with mirrors, TLS settings and passwords of registries; certs.d and auth.json lie beside it", false, func(c *Config) *string { return &c.Registries }),
+		boolean("disable-default-registry-endpoint", "true: pull from a registry that has mirrors only through these", func(c *Config) *bool { return &c.NoDefaultEndpoint }),
 		number("max-pods", "how many pods this node takes", 1, 4096, func(c *Config) *int { return &c.MaxPods }),
 		choice("log-level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.LogLevel }),
 		choice("log-format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.LogFormat }),
@@ -87,6 +89,20 @@ func path(name, usage string, place bool, at func(*Config) *string) Option {
 			return nil
 		},
 		Get: func(c *Config) string { return *at(c) },
+	}
+}
+
+func boolean(name, usage string, at func(*Config) *bool) Option {
+	return Option{
+		Name: name, Usage: usage,
+		Set: func(c *Config, s string) error {
+			if s != "true" && s != "false" {
+				return fmt.Errorf("%q is neither true nor false", s)
+			}
+			*at(c) = s == "true"
+			return nil
+		},
+		Get: func(c *Config) string { return strconv.FormatBool(*at(c)) },
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"skiff.dev/skiff/internal/helloimage"
 	"skiff.dev/skiff/internal/image"
 	"skiff.dev/skiff/internal/image/imageapi"
+	"skiff.dev/skiff/internal/image/registry"
 )
 
 // imageSpare is how long after its import or last use an image is not
@@ -55,3 +56,11 @@ func (d *daemon) reportCollection(c image.Collection, err error, told bool) bool
 
 // imageHandler serves `skiff image`.
 func (d *daemon) imageHandler() http.Handler { return imageapi.New(d.organs.images) }
+
+// registries are the node's files with settings for registries.
+func (d *daemon) registries() registry.Files {
+	return registry.Files{
+		Registries: d.cfg.Registries, Certs: d.cfg.CertsDir(), NoDefault: d.cfg.NoDefaultEndpoint,
+		Auth: d.cfg.AuthFiles(), Logins: d.cfg.LoginFiles(),
+	}
+}

@@ -46,7 +46,7 @@ func needing(c lifecycle.Component, needs ...string) lifecycle.Component {
 func (d *daemon) makeNode() error {
 	o := &d.organs
 	var err error
-	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Logger: d.log}); err != nil {
+	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Registries: d.registries(), Logger: d.log}); err != nil {
 		return err
 	}
 	o.room = make(room, 1)

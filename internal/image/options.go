@@ -6,6 +6,8 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"skiff.dev/skiff/internal/image/registry"
 )
 
 // Options are what a store needs from its owner.
@@ -21,7 +23,9 @@ type Options struct {
 	// AllowDevices unpacks character and block devices of a layer. Without it
 	// they are left out, as a container gets its devices from its spec.
 	AllowDevices bool
-	// Transport reaches registries; nil means a private one with time-outs.
+	// Registries are the files with settings for registries; zero means none.
+	Registries registry.Files
+	// Transport reaches registries; nil means private ones with time-outs.
 	Transport http.RoundTripper
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

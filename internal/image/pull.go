@@ -56,11 +56,15 @@ func (e namedError) Unwrap() []error { return []error{e.is, e.error} }
 
 func (s *Store) pull(ctx context.Context, ref Reference, opts PullOptions) (Image, error) {
 	ev := newEvents(opts.Progress)
-	creds, err := credentials(ref, opts)
+	client, err := s.openRepository(ctx, ref, opts)
 	if err != nil {
 		return Image{}, err
 	}
-	client, top, err := s.firstManifest(ctx, ref, opts, creds)
+	target := ref.Tag
+	if ref.Digest != "" {
+		target = string(ref.Digest)
+	}
+	top, err := client.Manifest(ctx, target, acceptManifests, s.limits.Manifest)
 	if err != nil {
 		return Image{}, err
 	}
@@ -90,54 +94,9 @@ func (s *Store) pull(ctx context.Context, ref Reference, opts PullOptions) (Imag
 	return imgs[0], nil
 }
 
-// credentials lists what to try, in order. Broken secrets matter only when no
-// other fits.
-func credentials(ref Reference, opts PullOptions) ([]registry.Credentials, error) {
-	var out []registry.Credentials
-	if opts.Auth != (Auth{}) {
-		out = append(out, registry.Credentials(opts.Auth))
-	}
-	matched, err := registry.Match(opts.Secrets, ref.Domain, ref.Path)
-	out = append(out, matched...)
-	if len(out) == 0 {
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, registry.Credentials{})
-	}
-	return out, nil
-}
-
-// firstManifest fetches what the reference names with the first credentials
-// that the registry takes.
-func (s *Store) firstManifest(ctx context.Context, ref Reference, opts PullOptions, creds []registry.Credentials) (*registry.Client, registry.Manifest, error) {
-	transport := s.opts.Transport
-	if transport == nil || opts.InsecureSkipVerify {
-		t := registry.NewTransport(opts.InsecureSkipVerify)
-		context.AfterFunc(ctx, t.CloseIdleConnections)
-		transport = t
-	}
-	target := ref.Tag
-	if ref.Digest != "" {
-		target = string(ref.Digest)
-	}
-	var last error
-	for _, cr := range creds {
-		client := registry.New(ref.Domain, ref.Path, registry.Options{Credentials: cr, PlainHTTP: opts.PlainHTTP, Transport: transport})
-		m, err := client.Manifest(ctx, target, acceptManifests, s.limits.Manifest)
-		if err == nil {
-			return client, m, nil
-		}
-		if last = err; !errors.Is(err, registry.ErrUnauthorized) {
-			break
-		}
-	}
-	return nil, registry.Manifest{}, last
-}
-
 // resolveRemote follows indexes down to the platform's manifest and fetches
 // the configuration.
-func (s *Store) resolveRemote(ctx context.Context, client *registry.Client, ref Reference, top registry.Manifest, opts PullOptions) (*candidate, error) {
+func (s *Store) resolveRemote(ctx context.Context, client *registry.Repository, ref Reference, top registry.Manifest, opts PullOptions) (*candidate, error) {
 	want := opts.Platform
 	if want.OS == "" {
 		want = s.opts.Platform
@@ -175,7 +134,7 @@ func (s *Store) resolveRemote(ctx context.Context, client *registry.Client, ref 
 	return c, checkPlatform(ref.String(), c.spec.Platform, want)
 }
 
-func (s *Store) fetchConfig(ctx context.Context, client *registry.Client, d ocispec.Descriptor) ([]byte, error) {
+func (s *Store) fetchConfig(ctx context.Context, client *registry.Repository, d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > s.limits.Manifest || d.Size < 0 {
 		return nil, fmt.Errorf("%w: configuration of %d bytes, at most %d are allowed", ErrLimit, d.Size, s.limits.Manifest)
 	}
@@ -194,7 +153,7 @@ func (s *Store) fetchConfig(ctx context.Context, client *registry.Client, d ocis
 	return data, nil
 }
 
-func (s *Store) pullLayers(ctx context.Context, st *stage, client *registry.Client, c *candidate, ev *events) error {
+func (s *Store) pullLayers(ctx context.Context, st *stage, client *registry.Repository, c *candidate, ev *events) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(pullWorkers)
 	var seen []digest.Digest
@@ -210,7 +169,7 @@ func (s *Store) pullLayers(ctx context.Context, st *stage, client *registry.Clie
 
 // pullLayer fetches and unpacks one layer, unless the store has it or another
 // pull is bringing it.
-func (s *Store) pullLayer(ctx context.Context, st *stage, client *registry.Client, w layerWant, ev *events) error {
+func (s *Store) pullLayer(ctx context.Context, st *stage, client *registry.Repository, w layerWant, ev *events) error {
 	release, have, err := s.claim(ctx, st, w.diffID)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func (c *Client) answerChallenge(ctx context.Context, resp *http.Response, sent 
 		case "bearer":
 			auth, err = c.token(ctx, ch.params)
 		case "basic":
-			if cr := c.opts.Credentials; cr.Username != "" || cr.Password != "" {
+			if cr, _ := c.credentials(); cr.Username != "" || cr.Password != "" {
 				auth = "Basic " + base64.StdEncoding.EncodeToString([]byte(cr.Username+":"+cr.Password))
 			}
 		default:
@@ -39,6 +39,59 @@ func (c *Client) answerChallenge(ctx context.Context, resp *http.Response, sent 
 		return auth, nil
 	}
 	return "", nil
+}
+
+// findCredentials is called once, before the first request.
+func (c *Client) findCredentials() error {
+	creds := []Credentials{{}}
+	if c.opts.Credentials != nil {
+		found, err := c.opts.Credentials()
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			creds = found
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.creds, c.header = creds, bearer(creds[0])
+	return nil
+}
+
+// credentials are those that are tried now, and their number.
+func (c *Client) credentials() (Credentials, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.creds[c.using], c.using
+}
+
+// nextCredentials goes on after refused was; false when there are no others.
+func (c *Client) nextCredentials(refused int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.using != refused {
+		return true // another request found out first
+	}
+	if refused+1 == len(c.creds) {
+		return false
+	}
+	c.using++
+	c.header = bearer(c.creds[c.using])
+	return true
+}
+
+func bearer(cr Credentials) string {
+	if cr.RegistryToken == "" {
+		return ""
+	}
+	return "Bearer " + cr.RegistryToken
+}
+
+func (c *Client) authorization() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.header
 }
 
 // token gets a bearer token as the "Docker Registry v2 authentication via
@@ -82,7 +135,7 @@ func (c *Client) token(ctx context.Context, params map[string]string) (string, e
 }
 
 func (c *Client) tokenRequest(ctx context.Context, realm *url.URL, service, scope string) (*http.Request, error) {
-	cr := c.opts.Credentials
+	cr, _ := c.credentials()
 	if cr.IdentityToken != "" {
 		form := url.Values{
 			"grant_type": {"refresh_token"}, "refresh_token": {cr.IdentityToken},

@@ -63,10 +63,15 @@ func (c *Client) Manifest(ctx context.Context, tagOrDigest string, accept []stri
 // Blob opens a blob of size bytes. Reading it goes on where it broke off when
 // the connection does. The caller verifies the digest.
 func (c *Client) Blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
+	return c.blob(ctx, d, size, nil)
+}
+
+// blob is Blob that goes on at the next clients when this one breaks off for good.
+func (c *Client) blob(ctx context.Context, d digest.Digest, size int64, next []*Client) (io.ReadCloser, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: blob %q: %w", ErrContent, string(d), err)
 	}
-	b := &blob{c: c, digest: d, size: size, ctx: ctx}
+	b := &blob{c: c, next: next, digest: d, size: size, ctx: ctx}
 	if err := b.open(); err != nil {
 		b.Close()
 		return nil, err
@@ -76,6 +81,7 @@ func (c *Client) Blob(ctx context.Context, d digest.Digest, size int64) (io.Read
 
 type blob struct {
 	c      *Client
+	next   []*Client
 	digest digest.Digest
 	size   int64
 	at     int64
@@ -152,12 +158,34 @@ func (b *blob) resume(cause error) error {
 		cause = io.ErrUnexpectedEOF
 	}
 	if b.failed++; b.failed >= tries {
+		if b.elsewhere() {
+			return nil
+		}
 		return fmt.Errorf("%w: %s broke off at byte %d of %d: %w", ErrUnavailable, b.what(), b.at, b.size, cause)
 	}
 	if err := b.c.pause(b.ctx, b.failed, cause); err != nil {
 		return err
 	}
-	return b.open()
+	if err := b.open(); err != nil {
+		b.Close()
+		if b.ctx.Err() == nil && b.elsewhere() {
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// elsewhere opens the blob at the next endpoint that has it.
+func (b *blob) elsewhere() bool {
+	for len(b.next) > 0 {
+		b.c, b.next, b.failed = b.next[0], b.next[1:], 0
+		if b.open() == nil {
+			return true
+		}
+		b.Close()
+	}
+	return false
 }
 
 func (b *blob) Close() error {

@@ -59,7 +59,8 @@ func (e *Error) Unwrap() error { return e.kind }
 
 func (c *Client) statusError(resp *http.Response, what string) error {
 	e := &Error{Host: c.host, What: what, Status: resp.StatusCode, Reason: reason(resp)}
-	e.Authenticated = c.opts.Credentials != Credentials{}
+	cr, _ := c.credentials()
+	e.Authenticated = cr != Credentials{}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		e.kind = ErrUnauthorized

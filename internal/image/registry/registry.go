@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -33,35 +32,49 @@ type Credentials struct {
 
 // Options of a client.
 type Options struct {
-	Credentials Credentials
-	// PlainHTTP allows http; loopback hosts always may.
+	// Credentials gives what to try in turn as long as the registry refuses;
+	// nil or none means anonymous. It is called once, at the first request: an
+	// endpoint that is not asked needs no program run for it.
+	Credentials func() ([]Credentials, error)
+	// PlainHTTP allows http where no scheme is said; loopback hosts always may.
 	PlainHTTP bool
 	// Transport; nil means NewTransport(false).
 	Transport http.RoundTripper
+	// Tries is how often a request is made that fails in a way that may pass;
+	// 0 means 4.
+	Tries int
 	// Backoff is the first pause before trying again; 0 means 200 ms.
 	Backoff time.Duration
 	// IdleTimeout ends a download from which nothing comes; 0 means 60 s.
 	IdleTimeout time.Duration
 }
 
-// Client reads one repository. It may be used concurrently.
+// Client reads one repository at one endpoint. It may be used concurrently.
 type Client struct {
-	host, repo string
-	opts       Options
-	http       *http.Client
+	ep   Endpoint
+	host string
+	repo string
+	opts Options
+	http *http.Client
+	find func() error
 
 	mu     sync.Mutex
 	base   *url.URL
+	creds  []Credentials
+	using  int    // which of them
 	header string // Authorization, once the registry asked for it
 }
 
 // tries is how often a request is made that fails in a way that may pass.
 const tries = 4
 
-// New returns a client for a repository such as "library/busybox" on domain.
-func New(domain, repo string, opts Options) *Client {
+// New returns a client for an endpoint.
+func New(ep Endpoint, opts Options) *Client {
 	if opts.Transport == nil {
 		opts.Transport = NewTransport(false)
+	}
+	if opts.Tries == 0 {
+		opts.Tries = tries
 	}
 	if opts.Backoff == 0 {
 		opts.Backoff = 200 * time.Millisecond
@@ -69,31 +82,11 @@ func New(domain, repo string, opts Options) *Client {
 	if opts.IdleTimeout == 0 {
 		opts.IdleTimeout = time.Minute
 	}
-	c := &Client{host: domain, repo: repo, opts: opts}
-	if domain == "docker.io" {
-		c.host = "registry-1.docker.io"
-	}
-	if t := opts.Credentials.RegistryToken; t != "" {
-		c.header = "Bearer " + t
-	}
+	c := &Client{ep: ep, host: ep.Host(), repo: ep.Repo, opts: opts}
+	c.find = sync.OnceValue(c.findCredentials)
 	c.http = &http.Client{Transport: opts.Transport, CheckRedirect: c.checkRedirect}
 	return c
 }
-
-// NewTransport has a time-out for each step but the body.
-func NewTransport(insecureSkipVerify bool) *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
-		ExpectContinueTimeout: time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4,
-		ForceAttemptHTTP2: true, DisableCompression: true,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecureSkipVerify}, //nolint:gosec // asked for by the user, per pull
-	}
-}
-
-// Host is the host that is asked, with its port.
-func (c *Client) Host() string { return c.host }
 
 // IsLoopback says whether host (with or without port) is this machine.
 func IsLoopback(host string) bool {
@@ -108,31 +101,23 @@ func IsLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-func (c *Client) plainAllowed(host string) bool { return c.opts.PlainHTTP || IsLoopback(host) }
-
-// checkRedirect keeps a registry from leading a download into clear text.
-// http.Client itself drops the Authorization header on the way to another host.
-func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
-		return errors.New("stopped after 10 redirects")
-	}
-	if req.URL.Scheme != "https" && !c.plainAllowed(req.URL.Host) {
-		return fmt.Errorf("refusing redirect to %s: it is not https", req.URL.Host)
-	}
-	return nil
+// plainAllowed says whether clear text may go to a host: to loopback, where the
+// user allows it for this pull, and to the endpoint that settings name with http.
+func (c *Client) plainAllowed(host string) bool {
+	return c.opts.PlainHTTP || IsLoopback(host) || host == c.host && c.ep.URL.Scheme == "http"
 }
 
-// baseURL finds out whether the registry speaks TLS; only where clear text is
-// allowed at all is it tried, and only after TLS.
+// baseURL finds out whether the registry speaks TLS, where nobody said; only
+// where clear text is allowed at all is it tried, and only after TLS.
 func (c *Client) baseURL(ctx context.Context) (*url.URL, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.base != nil {
 		return c.base, nil
 	}
-	u := &url.URL{Scheme: "https", Host: c.host}
-	if c.plainAllowed(c.host) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+"/v2/", nil)
+	u := *c.ep.URL
+	if c.ep.FindScheme && c.plainAllowed(c.host) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+"/", nil)
 		if err != nil {
 			return nil, err
 		}
@@ -145,8 +130,8 @@ func (c *Client) baseURL(ctx context.Context) (*url.URL, error) {
 			return nil, err
 		}
 	}
-	c.base = u
-	return u, nil
+	c.base = &u
+	return c.base, nil
 }
 
 func speaksNoTLS(err error) bool {
@@ -158,8 +143,22 @@ func speaksNoTLS(err error) bool {
 // get asks for a path below the repository, with authentication and retries.
 // The caller closes the body of the answer, whose status is 200 or 206.
 func (c *Client) get(ctx context.Context, path, what string, header http.Header) (*http.Response, error) {
+	if err := c.find(); err != nil {
+		return nil, err
+	}
+	for {
+		_, using := c.credentials()
+		resp, err := c.persist(ctx, path, what, header)
+		if !errors.Is(err, ErrUnauthorized) || !c.nextCredentials(using) {
+			return resp, err
+		}
+	}
+}
+
+// persist tries again what may pass.
+func (c *Client) persist(ctx context.Context, path, what string, header http.Header) (*http.Response, error) {
 	var last error
-	for try := range tries {
+	for try := range c.opts.Tries {
 		if try > 0 {
 			if err := c.pause(ctx, try, last); err != nil {
 				return nil, err
@@ -184,13 +183,16 @@ func (c *Client) once(ctx context.Context, path, what string, header http.Header
 	if err != nil {
 		return nil, c.unreachable(what, err)
 	}
-	target := base.String() + "/v2/" + c.repo + "/" + path
+	target := base.String() + "/" + c.repo + "/" + path
+	if !c.ep.Own {
+		target += "?ns=" + url.QueryEscape(c.ep.Registry)
+	}
 	sent := c.authorization()
 	resp, err := c.send(ctx, target, sent, header)
 	if err != nil {
 		return nil, c.unreachable(what, err)
 	}
-	if resp.StatusCode == http.StatusUnauthorized && c.opts.Credentials.RegistryToken == "" {
+	if cr, _ := c.credentials(); resp.StatusCode == http.StatusUnauthorized && cr.RegistryToken == "" {
 		auth, err := c.answerChallenge(ctx, resp, sent)
 		drain(resp)
 		if err != nil {
@@ -214,18 +216,13 @@ func (c *Client) send(ctx context.Context, target, auth string, header http.Head
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, c.ep.Header)
 	maps.Copy(req.Header, header)
 	req.Header.Set("User-Agent", "skiff")
 	if auth != "" {
 		req.Header.Set("Authorization", auth)
 	}
 	return c.http.Do(req)
-}
-
-func (c *Client) authorization() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.header
 }
 
 // pause waits before another try: twice as long each time, or what the

@@ -26,10 +26,6 @@ type authEntry struct {
 // domain/path, the most specific first, as the kubelet tries them. A secret
 // that cannot be read is an error beside what the others give.
 func Match(secrets [][]byte, domain, repo string) ([]Credentials, error) {
-	type match struct {
-		key string
-		c   Credentials
-	}
 	var found []match
 	var errs []error
 	for i, data := range secrets {
@@ -37,30 +33,50 @@ func Match(secrets [][]byte, domain, repo string) ([]Credentials, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("pull secret %d: %w", i+1, err))
 		}
-		for key, e := range entries {
-			key = normalKey(key)
-			if !keyMatches(key, domain, repo) {
+		for _, m := range matching(entries, domain, repo) {
+			if _, err := m.credentials(); err != nil {
+				errs = append(errs, fmt.Errorf("pull secret %d: entry for %q: %w", i+1, m.key, err))
 				continue
 			}
-			c, err := e.credentials()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("pull secret %d: entry for %q: %w", i+1, key, err))
-				continue
-			}
-			found = append(found, match{key, c})
+			found = append(found, m)
 		}
 	}
+	bySpecific(found)
+	var out []Credentials
+	for _, m := range found {
+		if c, err := m.credentials(); err == nil {
+			out = append(out, c)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// match is an entry that is for a repository, with its normal key.
+type match struct {
+	key string
+	authEntry
+}
+
+func matching(entries map[string]authEntry, domain, repo string) []match {
+	var found []match
+	for key, e := range entries {
+		if key = normalKey(key); keyMatches(key, domain, repo) {
+			found = append(found, match{key, e})
+		}
+	}
+	bySpecific(found)
+	return found
+}
+
+// bySpecific puts the longest key first, and the rest in an order that does not
+// depend on that of a map.
+func bySpecific(found []match) {
 	sort.SliceStable(found, func(a, b int) bool {
 		if la, lb := len(found[a].key), len(found[b].key); la != lb {
 			return la > lb
 		}
 		return found[a].key < found[b].key
 	})
-	var out []Credentials
-	for _, m := range found {
-		out = append(out, m.c)
-	}
-	return out, errors.Join(errs...)
 }
 
 func parseSecret(data []byte) (map[string]authEntry, error) {
