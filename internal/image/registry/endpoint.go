@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ErrSettings: a file with settings for registries cannot be used.
+// ErrSettings says that a file with settings for registries cannot be used.
 var ErrSettings = errors.New("wrong settings for registries")
 
 // Endpoint is one place where a repository can be read: the registry that the

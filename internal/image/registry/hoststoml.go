@@ -97,8 +97,7 @@ func parseHosts(data []byte, dir, repo string) ([]Endpoint, error) {
 
 // tomlError says where without showing what: a header may be a secret.
 func tomlError(err error) error {
-	var parse toml.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
 		return fmt.Errorf("line %d: %s", parse.Position.Line, parse.Message)
 	}
 	return errors.New(strings.TrimPrefix(err.Error(), "toml: "))
