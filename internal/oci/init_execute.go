@@ -17,7 +17,7 @@ func (s *initState) findProgram() error {
 	if len(p.args) == 0 {
 		return nil // a container without a process (process is optional before start)
 	}
-	file, err := lookPath(p.args[0], p.env)
+	file, err := lookPath(p.args[0], p.env, p.cwd) // nobody has gone to the working directory yet
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *initState) execute() error {
 	if len(p.args) == 0 {
 		return errors.New("process: nothing to execute")
 	}
-	file, err := lookPath(p.args[0], p.env)
+	file, err := lookPath(p.args[0], p.env, "")
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,9 @@ func (s *initState) execute() error {
 	return fmt.Errorf("exec %q: %w", p.args[0], err)
 }
 
-// lookPath finds the program as execvp does, with the PATH of the container.
-func lookPath(name string, env []string) (string, error) {
+// lookPath finds the program as execvp does, with the PATH of the container; what is relative in it is taken from cwd,
+// or from where the process is.
+func lookPath(name string, env []string, cwd string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}
@@ -70,6 +71,9 @@ func lookPath(name string, env []string) (string, error) {
 			dir = "."
 		}
 		full := path.Join(dir, name)
+		if !path.IsAbs(full) {
+			full = path.Join(cwd, full)
+		}
 		var st unix.Stat_t
 		if unix.Stat(full, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			continue

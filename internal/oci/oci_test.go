@@ -282,6 +282,12 @@ func TestOutput(t *testing.T) {
 				}
 			}
 		}},
+		{"program by a relative PATH", "pwd", "/app", func(b *box) {
+			must(b.t, os.Mkdir(b.root+"/app", 0o755))
+			must(b.t, os.Symlink("/bin/busybox", b.root+"/app/ash"))
+			b.spec.Process.Cwd, b.spec.Process.Args[0] = "/app", "ash"
+			b.spec.Process.Env = append(b.spec.Process.Env, "PATH=.:/bin")
+		}},
 		{"working directory of root only", "pwd; ls . 2>/dev/null || echo refused", "/private\nrefused", func(b *box) {
 			must(b.t, os.Mkdir(b.root+"/private", 0o700))
 			b.spec.Process.User, b.spec.Process.Cwd = specs.User{UID: 1000, GID: 1000}, "/private"
