@@ -42,9 +42,10 @@ func TestConsistentListDoesNotWait(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("lists: fastest %s, median %s, slowest %s", took[0], took[20], took[39])
-	// The library's own request for progress comes every 100 ms.
-	if took[20] > 30*time.Millisecond {
-		t.Errorf("the median list took %s", took[20])
+	// The library's own request for progress comes every 100 ms: a quarter of
+	// those that wait for it wait 25 ms or less.
+	if took[10] > 20*time.Millisecond {
+		t.Errorf("the fastest quarter of the lists took up to %s", took[10])
 	}
 }
 

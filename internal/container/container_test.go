@@ -99,7 +99,7 @@ func (n *node) start() {
 	case err := <-done:
 		log, _ := os.ReadFile(filepath.Join(n.deps.Supervisor.Dir, "supervisor.log"))
 		n.t.Fatalf("service ended: %v\n%s", err, log)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		n.t.Fatal("service is not ready")
 	}
 	n.s = s
@@ -321,7 +321,7 @@ func (n *node) wait(id string) *runtimeapi.ContainerStatus {
 	}
 	select {
 	case <-c.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		n.t.Fatalf("container %s does not end", id)
 	}
 	return n.status(id)
@@ -359,7 +359,7 @@ func (n *node) log(id string) string {
 // which a test has no descriptor is a line in a file.
 func (n *node) untilLogged(id, text string) {
 	n.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // a line in a file announces itself to nobody here
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // a line in a file announces itself to nobody here
 		if strings.Contains(n.log(id), text) {
 			return
 		}

@@ -124,7 +124,7 @@ func TestEventsTellALife(t *testing.T) {
 		select {
 		case e := <-events:
 			return e
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no event")
 			return nil
 		}

@@ -219,7 +219,7 @@ func TestDeadPauseMakesTheSandboxNotReady(t *testing.T) {
 	}
 	select {
 	case <-b.stopped:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nobody noticed")
 	}
 	resp, err := n.s.PodSandboxStatus(n.ctx(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: box})

@@ -30,7 +30,7 @@ func TestFullDiskTellsTheExit(t *testing.T) {
 	if err := unix.Kill(n.s.containers[id].rec.Load().PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for told := false; !told; {
 		select {
 		case e := <-events:

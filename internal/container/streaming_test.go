@@ -106,11 +106,11 @@ func TestPortForward(t *testing.T) {
 	n := newNode(t)
 	box, config := n.sandbox("pod", nil)
 	id := n.run(box, config, "app", nil, "sh", "-c", "nc -l -p 8080 -e sh -c 'read x; echo got $x' & until grep -q 1F90 /proc/net/tcp /proc/net/tcp6; do true; done; echo ready; wait")
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(n.log(id), "ready") && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !strings.Contains(n.log(id), "ready") && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // a log has no reader to wake
 	}
 	var out sink
-	ctx, cancel := context.WithTimeout(n.ctx(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(n.ctx(), time.Minute)
 	defer cancel()
 	if err := n.s.Streaming().PortForward(ctx, box, 8080, duplex{strings.NewReader("ping\n"), &out}); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestUserNamespace(t *testing.T) {
 		ids := []*runtimeapi.IDMapping{idRange(0, mappedRoot, 65536)}
 		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/vol", HostPath: volume, UidMappings: ids, GidMappings: ids}}
 	}
-	a := n.run(box, config, "a", mapped, "sh", "-c", "echo started; trap 'exit 7' TERM; while :; do sleep 0.05; done")
+	a := n.run(box, config, "a", mapped, "sh", "-c", "trap 'exit 7' TERM; echo started; while :; do sleep 0.05; done")
 	b := n.run(box, config, "b", mapped, "sleep", "1000")
 	script := "id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/busybox /vol/root /vol/user; cat /vol/root; echo new > /vol/new; echo x > /made; stat -c %u /made /vol/new; test -c /dev/null && echo y > /dev/null && echo z > /dev/shm/z && cat /etc/hosts > /etc/hosts2 && echo fine"
 	want := fmt.Sprintf("0\n 0 %d 65536\n0\n0\n1000\nroot\n0\n0\nfine\n", mappedRoot)

@@ -45,7 +45,7 @@ func available(t *testing.T, namespace, name string, want int32) func() (bool, s
 
 func TestNamespaceGetsItsDefaults(t *testing.T) {
 	ns := scratch(t)
-	within(t, 5*time.Second, "service account", func() (bool, string) {
+	within(t, "service account", func() (bool, string) {
 		_, err := shared.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -53,11 +53,11 @@ func TestNamespaceGetsItsDefaults(t *testing.T) {
 		m, err := shared.client.CoreV1().ConfigMaps(ns).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
 		return err == nil && strings.HasPrefix(m.Data["ca.crt"], "-----BEGIN"), fmt.Sprint(err)
 	}
-	within(t, 5*time.Second, "root certificate", get)
+	within(t, "root certificate", get)
 	if err := shared.client.CoreV1().ConfigMaps(ns).Delete(t.Context(), "kube-root-ca.crt", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "root certificate again", get)
+	within(t, "root certificate again", get)
 }
 
 func TestDeploymentLife(t *testing.T) {
@@ -67,7 +67,7 @@ func TestDeploymentLife(t *testing.T) {
 	if _, err := apps.Deployments(ns).Create(t.Context(), newDeployment("web", 100), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 20*time.Second, "100 pods", available(t, ns, "web", 100))
+	within(t, "100 pods", available(t, ns, "web", 100))
 	t.Logf("0 to 100 available: %s", time.Since(began))
 
 	d, err := apps.Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
@@ -83,7 +83,7 @@ func TestDeploymentLife(t *testing.T) {
 		}
 	}
 	scale(t, ns, "web", 4)
-	within(t, 10*time.Second, "4 pods", available(t, ns, "web", 4))
+	within(t, "4 pods", available(t, ns, "web", 4))
 
 	image := func(name string) {
 		t.Helper()
@@ -93,9 +93,9 @@ func TestDeploymentLife(t *testing.T) {
 		}
 	}
 	image("skiff.dev/hello:2")
-	within(t, 10*time.Second, "rollout", available(t, ns, "web", 4))
+	within(t, "rollout", available(t, ns, "web", 4))
 	image("skiff.dev/hello:1")
-	within(t, 10*time.Second, "rollback", available(t, ns, "web", 4))
+	within(t, "rollback", available(t, ns, "web", 4))
 	sets, err := apps.ReplicaSets(ns).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(sets.Items) != 2 {
 		t.Fatalf("replica sets: %d, %v; want 2", len(sets.Items), err)
@@ -110,7 +110,7 @@ func TestDeploymentLife(t *testing.T) {
 	if err := apps.Deployments(ns).Delete(t.Context(), "web", metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "foreground deletion", func() (bool, string) {
+	within(t, "foreground deletion", func() (bool, string) {
 		_, err := apps.Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		pods, _ := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 		if apierrors.IsNotFound(err) && len(pods.Items) > 0 {
@@ -135,22 +135,22 @@ func TestScaleToZeroAndBackgroundDeletion(t *testing.T) {
 	if _, err := shared.client.AppsV1().Deployments(ns).Create(t.Context(), newDeployment("web", 100), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 20*time.Second, "100 pods", available(t, ns, "web", 100))
+	within(t, "100 pods", available(t, ns, "web", 100))
 	none := func() (bool, string) {
 		pods, err := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(pods.Items) == 0, fmt.Sprint(len(pods.Items), err)
 	}
 	began := time.Now()
 	scale(t, ns, "web", 0)
-	within(t, 20*time.Second, "no pods", none)
+	within(t, "no pods", none)
 	t.Logf("100 to 0: %s", time.Since(began))
 	scale(t, ns, "web", 50)
-	within(t, 20*time.Second, "50 pods", available(t, ns, "web", 50))
+	within(t, "50 pods", available(t, ns, "web", 50))
 	began = time.Now()
 	if err := shared.client.AppsV1().Deployments(ns).Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 20*time.Second, "background deletion", none)
+	within(t, "background deletion", none)
 	t.Logf("background deletion of 50: %s", time.Since(began))
 }
 
@@ -160,13 +160,13 @@ func TestOrphanAndAdoption(t *testing.T) {
 	if _, err := apps.Deployments(ns).Create(t.Context(), newDeployment("web", 2), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "2 pods", available(t, ns, "web", 2))
+	within(t, "2 pods", available(t, ns, "web", 2))
 	orphan := metav1.DeletePropagationOrphan
 	if err := apps.Deployments(ns).Delete(t.Context(), "web", metav1.DeleteOptions{PropagationPolicy: &orphan}); err != nil {
 		t.Fatal(err)
 	}
 	var uid string
-	within(t, 10*time.Second, "orphaned replica set", func() (bool, string) {
+	within(t, "orphaned replica set", func() (bool, string) {
 		_, err := apps.Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
 		sets, _ := apps.ReplicaSets(ns).List(t.Context(), metav1.ListOptions{})
 		if len(sets.Items) != 1 {
@@ -178,7 +178,7 @@ func TestOrphanAndAdoption(t *testing.T) {
 	if _, err := apps.Deployments(ns).Create(t.Context(), newDeployment("web", 2), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "adoption", available(t, ns, "web", 2))
+	within(t, "adoption", available(t, ns, "web", 2))
 	sets, _ := apps.ReplicaSets(ns).List(t.Context(), metav1.ListOptions{})
 	if len(sets.Items) != 1 || string(sets.Items[0].UID) != uid || len(sets.Items[0].OwnerReferences) != 1 {
 		t.Errorf("replica sets after adoption: %+v", sets.Items)
@@ -189,7 +189,7 @@ func TestOrphanAndAdoption(t *testing.T) {
 	if _, err := shared.client.CoreV1().Pods(ns).Patch(t.Context(), pod.Name, "application/merge-patch+json", []byte(`{"metadata":{"labels":{"app":"other"}}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "release", func() (bool, string) {
+	within(t, "release", func() (bool, string) {
 		p, err := shared.client.CoreV1().Pods(ns).Get(t.Context(), pod.Name, metav1.GetOptions{})
 		all, _ := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(p.OwnerReferences) == 0 && len(all.Items) == 3, fmt.Sprint(err, len(all.Items), p.OwnerReferences)
@@ -228,16 +228,16 @@ func TestRecreateAndService(t *testing.T) {
 			return ready == want && addresses == want, fmt.Sprint(ready, addresses)
 		}
 	}
-	within(t, 10*time.Second, "3 pods", available(t, ns, "web", 3))
-	within(t, 10*time.Second, "3 endpoints", endpoints(3))
+	within(t, "3 pods", available(t, ns, "web", 3))
+	within(t, "3 endpoints", endpoints(3))
 	if _, err := shared.client.AppsV1().Deployments(ns).Patch(t.Context(), "web", "application/strategic-merge-patch+json",
 		[]byte(`{"spec":{"template":{"metadata":{"annotations":{"v":"2"}}}}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "recreated", available(t, ns, "web", 3))
-	within(t, 10*time.Second, "3 endpoints", endpoints(3))
+	within(t, "recreated", available(t, ns, "web", 3))
+	within(t, "3 endpoints", endpoints(3))
 	scale(t, ns, "web", 0)
-	within(t, 10*time.Second, "0 endpoints", endpoints(0))
+	within(t, "0 endpoints", endpoints(0))
 }
 
 func readyEndpoints(list []discoveryv1.Endpoint) int {
@@ -255,7 +255,7 @@ func TestNamespaceDeletionIsComplete(t *testing.T) {
 	if _, err := shared.client.AppsV1().Deployments(ns).Create(t.Context(), newDeployment("web", 10), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "10 pods", available(t, ns, "web", 10))
+	within(t, "10 pods", available(t, ns, "web", 10))
 	held, err := shared.client.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/hold"}}}, metav1.CreateOptions{})
 	if err != nil {
@@ -264,7 +264,7 @@ func TestNamespaceDeletionIsComplete(t *testing.T) {
 	if err := shared.client.CoreV1().Namespaces().Delete(t.Context(), ns, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "condition", func() (bool, string) {
+	within(t, "condition", func() (bool, string) {
 		n, err := shared.client.CoreV1().Namespaces().Get(t.Context(), ns, metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()
@@ -280,11 +280,11 @@ func TestNamespaceDeletionIsComplete(t *testing.T) {
 	if _, err := shared.client.CoreV1().ConfigMaps(ns).Patch(t.Context(), held.Name, "application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "gone", func() (bool, string) {
+	within(t, "gone", func() (bool, string) {
 		_, err := shared.client.CoreV1().Namespaces().Get(context.Background(), ns, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), fmt.Sprint(err)
 	})
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the namespace went %s after its last object: nothing woke it", took)
 	}
 }
@@ -296,7 +296,7 @@ func TestUnschedulablePodSaysWhy(t *testing.T) {
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "x", Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100")}}}}},
 	}
-	within(t, 5*time.Second, "service account", func() (bool, string) {
+	within(t, "service account", func() (bool, string) {
 		_, err := shared.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -304,7 +304,7 @@ func TestUnschedulablePodSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-	within(t, 5*time.Second, "condition", func() (bool, string) {
+	within(t, "condition", func() (bool, string) {
 		p, err := shared.client.CoreV1().Pods(ns).Get(t.Context(), "big", metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()
@@ -316,7 +316,7 @@ func TestUnschedulablePodSaysWhy(t *testing.T) {
 		}
 		return false, "no condition"
 	})
-	within(t, 5*time.Second, "event", func() (bool, string) {
+	within(t, "event", func() (bool, string) {
 		list, err := shared.client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=FailedScheduling"})
 		return err == nil && len(list.Items) > 0 && list.Items[0].Message == want, fmt.Sprint(err)
 	})

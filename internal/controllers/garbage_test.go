@@ -46,8 +46,8 @@ func TestGarbageWithTwoOwners(t *testing.T) {
 	a, b := makeMap(t, ns, "a"), makeMap(t, ns, "b")
 	makeMap(t, ns, "child", ownedBy(a), ownedBy(b))
 	remove(t, ns, "a", metav1.DeletePropagationForeground)
-	within(t, 5*time.Second, "a gone", gone(t, ns, "a"))
-	within(t, 5*time.Second, "one owner left", func() (bool, string) {
+	within(t, "a gone", gone(t, ns, "a"))
+	within(t, "one owner left", func() (bool, string) {
 		m, err := shared.client.CoreV1().ConfigMaps(ns).Get(t.Context(), "child", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -55,21 +55,21 @@ func TestGarbageWithTwoOwners(t *testing.T) {
 		return len(m.OwnerReferences) == 1 && m.OwnerReferences[0].Name == "b", fmt.Sprint(m.OwnerReferences)
 	})
 	remove(t, ns, "b", metav1.DeletePropagationBackground)
-	within(t, 5*time.Second, "child gone", gone(t, ns, "child"))
+	within(t, "child gone", gone(t, ns, "child"))
 }
 
 func TestGarbageOfOwnersThatNeverWere(t *testing.T) {
 	ns, other := scratch(t), scratch(t)
 	makeMap(t, ns, "dangling", metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "no", UID: "no-such-uid"})
-	within(t, 5*time.Second, "dangling gone", gone(t, ns, "dangling"))
+	within(t, "dangling gone", gone(t, ns, "dangling"))
 	// An owner of another namespace is no owner.
 	makeMap(t, other, "elsewhere", ownedBy(makeMap(t, ns, "here")))
-	within(t, 5*time.Second, "elsewhere gone", gone(t, other, "elsewhere"))
+	within(t, "elsewhere gone", gone(t, other, "elsewhere"))
 	// A name that fits with a uid that does not is no owner either.
 	wrong := ownedBy(makeMap(t, ns, "owner"))
 	wrong.UID = types.UID("another-uid")
 	makeMap(t, ns, "mistaken", wrong)
-	within(t, 5*time.Second, "mistaken gone", gone(t, ns, "mistaken"))
+	within(t, "mistaken gone", gone(t, ns, "mistaken"))
 	if _, err := shared.client.CoreV1().ConfigMaps(ns).Get(t.Context(), "owner", metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}
@@ -82,7 +82,7 @@ func TestGarbageChainAndCircle(t *testing.T) {
 	makeMap(t, ns, "c", ownedBy(b))
 	remove(t, ns, "a", metav1.DeletePropagationForeground)
 	for _, name := range []string{"a", "b", "c"} {
-		within(t, 5*time.Second, name+" gone", gone(t, ns, name))
+		within(t, name+" gone", gone(t, ns, name))
 	}
 
 	x := makeMap(t, ns, "x")
@@ -94,7 +94,7 @@ func TestGarbageChainAndCircle(t *testing.T) {
 	}
 	remove(t, ns, "x", metav1.DeletePropagationForeground)
 	for _, name := range []string{"x", "y", "z"} {
-		within(t, 5*time.Second, name+" gone", gone(t, ns, name))
+		within(t, name+" gone", gone(t, ns, name))
 	}
 }
 
@@ -108,7 +108,7 @@ func TestGarbageOrphans(t *testing.T) {
 	// same window.
 	time.Sleep(200 * time.Millisecond) //nolint:forbidigo // nothing tells what the graph has seen
 	remove(t, ns, "a", metav1.DeletePropagationOrphan)
-	within(t, 5*time.Second, "a gone", gone(t, ns, "a"))
+	within(t, "a gone", gone(t, ns, "a"))
 	list, err := shared.client.CoreV1().ConfigMaps(ns).List(context.Background(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -159,17 +159,21 @@ func (a *agent) serve(pod *corev1.Pod) {
 	}
 }
 
+// patience is how long a test waits for what has to come: long, for a loaded
+// machine.
+const patience = time.Minute
+
 // within polls a condition that depends on several organs at once.
-func within(t *testing.T, limit time.Duration, what string, ok func() (bool, string)) {
+func within(t *testing.T, what string, ok func() (bool, string)) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(patience)
 	for {
 		done, state := ok()
 		if done {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %s", what, limit, state)
+			t.Fatalf("%s: not within %s: %s", what, patience, state)
 		}
 		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // conditions of any kind are asked for
 	}

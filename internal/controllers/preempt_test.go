@@ -3,7 +3,6 @@ package controllers_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,7 +13,7 @@ import (
 // TestPreemption: a pod of a higher priority takes the room of a lower one.
 func TestPreemption(t *testing.T) {
 	ns := scratch(t)
-	within(t, 5*time.Second, "service account", func() (bool, string) {
+	within(t, "service account", func() (bool, string) {
 		_, err := shared.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -36,14 +35,14 @@ func TestPreemption(t *testing.T) {
 		}
 	}
 	create("low", "")
-	within(t, 5*time.Second, "low runs", running("low"))
+	within(t, "low runs", running("low"))
 	create("high", "system-cluster-critical")
-	within(t, 5*time.Second, "high runs", running("high"))
+	within(t, "high runs", running("high"))
 	_, err := shared.client.CoreV1().Pods(ns).Get(t.Context(), "low", metav1.GetOptions{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("low is still there: %v", err)
 	}
-	within(t, 5*time.Second, "event", func() (bool, string) {
+	within(t, "event", func() (bool, string) {
 		list, err := shared.client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=Preempted,involvedObject.name=low"})
 		return err == nil && len(list.Items) == 1, fmt.Sprint(err)
 	})

@@ -42,22 +42,22 @@ func TestEndpointsByHandAreMirrored(t *testing.T) {
 			return got == want, got
 		}
 	}
-	within(t, 5*time.Second, "mirror", sees("10.1.2.3:80 "))
+	within(t, "mirror", sees("10.1.2.3:80 "))
 	e.Subsets[0].Addresses[0].IP = "10.2.3.4"
 	e.Subsets[0].Ports[0].Port = 81
 	if _, err := core.Endpoints(ns).Update(t.Context(), e, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "mirror of the update", sees("10.2.3.4:81 "))
+	within(t, "mirror of the update", sees("10.2.3.4:81 "))
 	if err := core.Endpoints(ns).Delete(t.Context(), "manual", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "no mirror", sees(""))
+	within(t, "no mirror", sees(""))
 }
 
 func TestNoExecuteTaintEvicts(t *testing.T) {
 	ns := scratch(t)
-	within(t, 5*time.Second, "service account", func() (bool, string) {
+	within(t, "service account", func() (bool, string) {
 		_, err := shared.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -73,7 +73,7 @@ func TestNoExecuteTaintEvicts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		within(t, 5*time.Second, "running", func() (bool, string) {
+		within(t, "running", func() (bool, string) {
 			p, err := shared.client.CoreV1().Pods(ns).Get(t.Context(), name, metav1.GetOptions{})
 			return err == nil && p.Status.Phase == corev1.PodRunning, fmt.Sprint(err)
 		})
@@ -93,8 +93,8 @@ func TestNoExecuteTaintEvicts(t *testing.T) {
 			return apierrors.IsNotFound(err), fmt.Sprint(err)
 		}
 	}
-	within(t, 5*time.Second, "weak gone", gone("weak"))
-	within(t, 5*time.Second, "brief gone", gone("brief"))
+	within(t, "weak gone", gone("weak"))
+	within(t, "brief gone", gone("brief"))
 	if took := time.Since(began); took < 900*time.Millisecond {
 		t.Errorf("the pod with a second's patience went after %s", took)
 	}

@@ -62,7 +62,7 @@ func TestNeverTooManyPods(t *testing.T) {
 		}
 	}
 	scale(t, ns, "web", most)
-	within(t, 20*time.Second, "the last size", available(t, ns, "web", most))
+	within(t, "the last size", available(t, ns, "web", most))
 	watch.Stop()
 	wg.Wait()
 }
@@ -71,7 +71,7 @@ func TestNeverTooManyPods(t *testing.T) {
 func TestSchedulerThroughput(t *testing.T) {
 	ns := scratch(t)
 	const count = 1000
-	within(t, 5*time.Second, "service account", func() (bool, string) {
+	within(t, "service account", func() (bool, string) {
 		_, err := shared.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -105,10 +105,10 @@ func TestSchedulerThroughput(t *testing.T) {
 			return err == nil && len(pods.Items) == want, fmt.Sprint(len(pods.Items), err)
 		}
 	}
-	within(t, 10*time.Second, "nobody bound", bound(0))
+	within(t, "nobody bound", bound(0))
 	began := time.Now()
 	cordon(false)
-	within(t, 60*time.Second, "all bound", bound(count))
+	within(t, "all bound", bound(count))
 	t.Logf("%d pods bound in %s: %.0f/s", count, time.Since(began), count/time.Since(began).Seconds())
 }
 
@@ -118,7 +118,7 @@ func TestRestIsRest(t *testing.T) {
 	if _, err := shared.client.AppsV1().Deployments(ns).Create(t.Context(), newDeployment("web", 5), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, "5 pods", available(t, ns, "web", 5))
+	within(t, "5 pods", available(t, ns, "web", 5))
 	version := func() string {
 		list, err := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
@@ -128,7 +128,7 @@ func TestRestIsRest(t *testing.T) {
 	}
 	var before string
 	// Namespaces of earlier tests may still be going.
-	within(t, 60*time.Second, "quiet for two seconds", func() (bool, string) {
+	within(t, "quiet for two seconds", func() (bool, string) {
 		before = version()
 		time.Sleep(2 * time.Second) //nolint:forbidigo // it is silence that is waited for
 		now := version()

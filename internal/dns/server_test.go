@@ -311,14 +311,14 @@ func TestOfflineFailsFastAndClusterNamesWork(t *testing.T) {
 	if resp := ask(s, "www.example.com.", dns.TypeA); resp.Rcode != dns.RcodeServerFailure {
 		t.Errorf("answer %v", resp)
 	}
-	if took := time.Since(began); took > tryTimeout+time.Second {
+	if took := time.Since(began); took > 2*tryTimeout {
 		t.Errorf("the first question took %s", took)
 	}
 	began = time.Now()
 	for i := range 20 {
 		ask(s, fmt.Sprintf("www%d.example.com.", i), dns.TypeA)
 	}
-	if took := time.Since(began); took > 500*time.Millisecond {
+	if took := time.Since(began); took > tryTimeout {
 		t.Errorf("20 questions while offline took %s", took)
 	}
 	if resp := ask(s, "web.shop.svc.cluster.local.", dns.TypeA); len(resp.Answer) != 1 {

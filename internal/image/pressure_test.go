@@ -154,7 +154,7 @@ func TestCollectOnEvents(t *testing.T) {
 		select {
 		case c := <-reports:
 			return c
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no collection")
 		}
 		return Collection{}

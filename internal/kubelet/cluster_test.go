@@ -45,7 +45,7 @@ func (c *testCluster) pod(name, script string, change func(*v1.Pod)) *v1.Pod {
 // await waits for a pod to be as wanted; a pod that is gone is given as nil.
 func (c *testCluster) await(name, what string, want func(*v1.Pod) bool) *v1.Pod {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	pods := c.client.CoreV1().Pods("default")
 	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})

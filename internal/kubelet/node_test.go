@@ -189,7 +189,7 @@ func (c *testCluster) run(group lifecycle.Group, after func()) {
 	case <-ready:
 	case err := <-done:
 		c.t.Fatalf("starting the node: %v", err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		c.t.Fatal("the node did not become ready")
 	}
 }
@@ -241,7 +241,7 @@ func (c *testCluster) deleteAll() {
 	for _, p := range list.Items {
 		c.await(p.Name, "gone", func(p *v1.Pod) bool { return p == nil })
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		c.kubelet.mu.Lock()
 		left := len(c.kubelet.workers)
@@ -255,7 +255,7 @@ func (c *testCluster) deleteAll() {
 }
 
 func (c *testCluster) stopSupervisor() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := supervisor.NewClient(c.supervisorOptions()).Shutdown(ctx, true); err != nil {
 		c.t.Errorf("stopping the supervisor: %v", err)

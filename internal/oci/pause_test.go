@@ -64,7 +64,7 @@ func orphan(t *testing.T, pid int) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // conditions of any kind are asked for
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // conditions of any kind are asked for
 		if ok() {
 			return
 		}

@@ -82,7 +82,7 @@ func newNode(t testing.TB) *node {
 }
 
 func (n *node) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if c, err := Connect(ctx, n.opts); err != nil {
 		n.t.Errorf("connecting at the end: %v", err)
@@ -154,7 +154,7 @@ func (n *node) run(id string, change func(*CreateRequest), args ...string) Conta
 }
 
 func (n *node) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
 	n.t.Cleanup(cancel)
 	return ctx
 }
@@ -325,7 +325,7 @@ func TestExecIsKilledWithItsConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close()
-	_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the process lives: %v", err)
 	}
@@ -485,7 +485,7 @@ func kill(t testing.TB, pid int) {
 // eventually waits for what no event tells: another program's file.
 func (n *node) eventually(ok func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			n.t.Fatal("it did not happen in time")
 		}

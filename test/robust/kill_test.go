@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"skiff.dev/skiff/internal/anatomy"
 	"skiff.dev/skiff/test/e2e/cluster"
@@ -47,7 +46,8 @@ spec:
   containers:
   - name: main
     image: robust/busybox:1
-    command: ["sh", "-c", "trap 'exit 3' TERM; while true; do sleep 0.1; done"]
+    command: ["sh", "-c", "trap 'exit 3' TERM; touch /tmp/up; while true; do sleep 0.1; done"]
+    readinessProbe: {exec: {command: [ls, /tmp/up]}, periodSeconds: 1, timeoutSeconds: 10}
 `
 
 func TestKilledDaemonLosesNothing(t *testing.T) {
@@ -123,7 +123,7 @@ func facts(t *testing.T, c *cluster.Cluster) map[string]fact {
 // gone waits until a process has ended; its parent is not this test.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	cluster.Until(t, 10*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if syscall.Kill(pid, 0) == nil {
 			return fmt.Errorf("process %d still runs", pid)
 		}

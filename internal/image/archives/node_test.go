@@ -134,7 +134,7 @@ func (n *node) end() {
 // wait waits until the log holds want lines with all words.
 func (n *node) wait(want int, words ...string) {
 	n.t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		got, more := n.log.seen(words...)
 		if got >= want {

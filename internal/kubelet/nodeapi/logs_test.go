@@ -79,7 +79,7 @@ func (s *shared) Write(p []byte) (int, error) {
 
 func (s *shared) await(t *testing.T, text string) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		s.mu.Lock()
 		have := s.buf.String()

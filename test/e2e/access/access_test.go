@@ -147,7 +147,7 @@ func callers(t *testing.T, c *cluster.Cluster, api string) {
 	orphan := caller{token: strings.TrimSpace(c.Kubectl("create", "token", "gone"))}
 	orphan.expect(t, "an account", api, map[string]int{"/api": 200})
 	c.Kubectl("delete", "serviceaccount", "gone")
-	cluster.Until(t, 15*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if got := orphan.get(t, api+"/api"); got != 401 {
 			return fmt.Errorf("the token of a deleted account is answered %d", got)
 		}

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -271,7 +270,7 @@ func fromPod(t *testing.T, c *cluster.Cluster, api string) {
 	who.expect(t, "the pod's token", api, map[string]int{"/version": 200, "/api": 200, "/api/v1/namespaces/default/pods": 403, "/api/v1/namespaces/default/secrets": 403})
 	// The token is bound to the pod: it ends with it.
 	c.Kubectl("delete", "pod", "intruder", "--now")
-	cluster.Until(t, 15*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if got := who.get(t, api+"/api"); got != http.StatusUnauthorized {
 			return fmt.Errorf("the token of a pod that is gone is answered %d", got)
 		}

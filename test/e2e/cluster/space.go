@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -109,7 +108,7 @@ func (s *Space) Pod(name string) *corev1.Pod {
 // be there yet.
 func (s *Space) When(name, wanted string, is func(*corev1.Pod) bool) *corev1.Pod {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*patience)
 	defer cancel()
 	w, err := s.Client.CoreV1().Pods(s.Name).Watch(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
@@ -181,7 +180,7 @@ func (s *Space) Succeeded(name string) string {
 // Gone waits until a pod is no more.
 func (s *Space) Gone(name string) {
 	s.t.Helper()
-	Until(s.t, time.Minute, func() error {
+	Until(s.t, func() error {
 		pod, err := s.Client.CoreV1().Pods(s.Name).Get(s.t.Context(), name, metav1.GetOptions{})
 		if err == nil {
 			return fmt.Errorf("pod %s is still there, %s", name, pod.Status.Phase)
@@ -219,7 +218,7 @@ func (s *Space) Events(pod string) []corev1.Event {
 func (s *Space) Event(pod, reason, text string) corev1.Event {
 	s.t.Helper()
 	var found corev1.Event
-	Until(s.t, 30*time.Second, func() error {
+	Until(s.t, func() error {
 		var seen []string
 		for _, e := range s.Events(pod) {
 			if found = e; e.Reason == reason && strings.Contains(e.Message, text) {

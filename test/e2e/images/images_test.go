@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"skiff.dev/skiff/test/e2e/cluster"
 	"skiff.dev/skiff/test/testimage"
@@ -156,7 +155,7 @@ func used(t *testing.T, c *cluster.Cluster) {
 // and an event say what is wrong.
 func says(t *testing.T, c *cluster.Cluster, name, path, reason, message string) {
 	t.Helper()
-	cluster.Until(t, 30*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if got := field(c, name, path+".reason"); got != reason {
 			return fmt.Errorf("pod %s is %q, want %s: %s", name, got, reason, field(c, name, ".status"))
 		}

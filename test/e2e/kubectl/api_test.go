@@ -178,7 +178,7 @@ func (a *api) chunks(t *testing.T) {
 }
 
 func (a *api) resume(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	maps := a.typed.CoreV1().ConfigMaps("default")
 	list, err := maps.List(ctx, metav1.ListOptions{})
@@ -337,7 +337,7 @@ func (a *api) owners(t *testing.T) {
 	if err := maps.Delete(ctx, "owner", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	cluster.Until(t, 20*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if _, err := maps.Get(ctx, "owned", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("what the deleted object owned: %w", err)
 		}

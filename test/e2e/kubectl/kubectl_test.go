@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"skiff.dev/skiff/test/e2e/cluster"
 )
@@ -291,7 +290,7 @@ func drains(t *testing.T, c *cluster.Cluster) {
 	if out := c.Kubectl("get", "node", node, "--no-headers"); !strings.Contains(out, "Ready,SchedulingDisabled") {
 		t.Errorf("a drained node is %s", out)
 	}
-	cluster.Until(t, 30*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if out := c.Kubectl("get", "pods", "-o", "jsonpath={.items[*].status.phase}"); strings.Contains(out, "Running") {
 			return fmt.Errorf("pods still run: %s", out)
 		}

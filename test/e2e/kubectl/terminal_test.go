@@ -96,7 +96,7 @@ func (x *terminal) say(text, want string) {
 	if _, err := x.master.WriteString(text); err != nil {
 		x.t.Fatal(err)
 	}
-	cluster.Until(x.t, 15*time.Second, func() error {
+	cluster.Until(x.t, func() error {
 		if shown := x.text(); !strings.Contains(shown[from:], want) {
 			return fmt.Errorf("typed %q, shows %q, want %q", text, shown[from:], want)
 		}
@@ -126,7 +126,7 @@ func converse(t *testing.T, x *terminal) {
 	x.say("", "# ")
 	x.say("echo size $(stty size)\n", "size 31 97")
 	x.resize(45, 66)
-	cluster.Until(t, 10*time.Second, func() error {
+	cluster.Until(t, func() error {
 		before := len(x.text())
 		x.say("echo size $(stty size).\n", ".\r\n")
 		if shown := x.text()[before:]; !strings.Contains(shown, "size 45 66") {

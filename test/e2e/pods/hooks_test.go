@@ -19,12 +19,12 @@ func hooks(t *testing.T, c *cluster.Cluster) {
 		code     int32
 		min, max time.Duration
 	}{
-		"stubborn": {137, 2 * time.Second, 8 * time.Second},
-		"obedient": {9, 0, 6 * time.Second},
-		"hooks":    {0, 0, 8 * time.Second},
+		"stubborn": {137, 2 * time.Second, 25 * time.Second},
+		"obedient": {9, 0, 25 * time.Second},
+		"hooks":    {0, 0, 25 * time.Second},
 		// The hook takes the whole grace; TERM gets 2 s more.
-		"prestop-long":  {0, 2 * time.Second, 9 * time.Second},
-		"prestop-sleep": {0, 2 * time.Second, 9 * time.Second},
+		"prestop-long":  {0, 2 * time.Second, 25 * time.Second},
+		"prestop-sleep": {0, 2 * time.Second, 25 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -47,7 +47,7 @@ func scheduling(t *testing.T, c *cluster.Cluster) {
 func hostPort(t *testing.T, s *cluster.Space) {
 	pod := s.Ready("port-one")
 	for _, host := range []string{"127.0.0.1", pod.Status.HostIP} {
-		cluster.Until(t, 5*time.Second, func() error { return says("http://"+host+":54321/", "by host port\n") })
+		cluster.Until(t, func() error { return says("http://"+host+":54321/", "by host port\n") })
 	}
 	// A second pod on the same port of the only node finds no place.
 	s.Apply(`

@@ -67,7 +67,7 @@ func scales(t *testing.T, c *cluster.Cluster) {
 	for _, n := range []int{5, 2, 3} {
 		c.Kubectl("scale", "deployment/web", fmt.Sprintf("--replicas=%d", n))
 		c.Kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-		cluster.Until(t, 20*time.Second, func() error {
+		cluster.Until(t, func() error {
 			if e := endpoints(c); len(e) != n {
 				return fmt.Errorf("with %d replicas the endpoints are %v", n, e)
 			}
@@ -157,7 +157,7 @@ func rollsBack(t *testing.T, c *cluster.Cluster, service string) {
 
 func answersVersion(t *testing.T, c *cluster.Cluster, service, version string) {
 	t.Helper()
-	cluster.Until(t, 20*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if n := len(endpoints(c)); n != 3 {
 			return fmt.Errorf("%d endpoints", n)
 		}

@@ -128,7 +128,7 @@ func restart(t *testing.T, c *cluster.Cluster) {
 
 func crowded(t *testing.T, c *cluster.Cluster) {
 	const third = `.status.containerStatuses[?(@.name=="third")]`
-	cluster.Until(t, 30*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if code := field(c, "pod/crowded", third+".lastState.terminated.exitCode"); code != "1" {
 			return fmt.Errorf("the third container's last exit code is %q", code)
 		}

@@ -50,7 +50,7 @@ func names(t *testing.T, s *cluster.Space) {
 		slices.Sort(c.want)
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(network+" "+dns.TypeToString[c.kind]+" "+c.name, func(t *testing.T) {
-				cluster.Until(t, 5*time.Second, func() error {
+				cluster.Until(t, func() error {
 					got, code, err := query(server, network, c.name, c.kind)
 					if err != nil || code != dns.RcodeSuccess || !slices.Equal(got, c.want) {
 						return fmt.Errorf("%q, %s, %v; want %q", got, dns.RcodeToString[code], err, c.want)

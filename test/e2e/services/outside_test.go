@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"skiff.dev/skiff/test/e2e/cluster"
 )
@@ -42,7 +41,7 @@ func outside(t *testing.T, s *cluster.Space) {
 	}
 	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
 	for _, network := range []string{"tcp", "udp"} {
-		cluster.Until(t, 5*time.Second, func() error {
+		cluster.Until(t, func() error {
 			answer, err := from(s, "one", network, "198.51.100.2:7000")
 			if err == nil && !strings.HasSuffix(answer, " 198.51.100.1\n") {
 				return fmt.Errorf("the outside sees a pod as %q, not as the node", answer)

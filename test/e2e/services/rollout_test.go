@@ -56,7 +56,7 @@ func rollout(t *testing.T, s *cluster.Space) {
 		t.Errorf("by the name: %s", said)
 	}
 	s.Kubectl("scale", "deployment/web", "--replicas=0")
-	cluster.Until(t, 20*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if _, err := ask("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
 			return fmt.Errorf("with no pod: %v", err)
 		}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -59,7 +58,7 @@ func emptyDir(t *testing.T, c *cluster.Cluster) {
 		uid := string(s.Pod("memory-limit").UID)
 		s.Kubectl("delete", "pod", "memory-limit", "modes", "--now")
 		s.Gone("memory-limit")
-		cluster.Until(t, 10*time.Second, func() error {
+		cluster.Until(t, func() error {
 			mounts, err := os.ReadFile("/proc/self/mounts")
 			if err != nil {
 				return err
@@ -156,7 +155,7 @@ func live(t *testing.T, s *cluster.Space) {
 // its source after a moment of which no event tells.
 func shows(t *testing.T, s *cluster.Space, pod, command, want string) {
 	t.Helper()
-	cluster.Until(t, 30*time.Second, func() error {
+	cluster.Until(t, func() error {
 		if out, err := s.TryExec(pod, "c", "sh", "-c", command); strings.TrimSpace(out) != want {
 			return fmt.Errorf("%s printed %q (%v), want %q", command, out, err, want)
 		}
