@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -84,6 +85,9 @@ func startCluster(ctx context.Context, server *apitest.Server) (wait func(), err
 	if err := a.register(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.live(ctx); err != nil {
+		return nil, err
+	}
 	a.start(factory)
 	factory.Start(ctx.Done())
 	done := make(chan error, 2)
@@ -117,6 +121,35 @@ func (a *agent) register(ctx context.Context) error {
 	}}
 	_, err = a.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
+}
+
+// live renews the node's lease until ctx ends: a node that is not heard is
+// tainted after a while.
+func (a *agent) live(ctx context.Context) error {
+	leases := a.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: a.node}}
+	renew := func() { lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()} }
+	renew()
+	lease, err := leases.Create(ctx, lease, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	go func() {
+		beat := time.NewTicker(10 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case <-beat.C:
+				renew()
+				if next, err := leases.Update(ctx, lease, metav1.UpdateOptions{}); err == nil {
+					lease = next
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return nil
 }
 
 func (a *agent) start(factory informers.SharedInformerFactory) {

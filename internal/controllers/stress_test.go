@@ -102,7 +102,7 @@ func TestSchedulerThroughput(t *testing.T) {
 	bound := func(want int) func() (bool, string) {
 		return func() (bool, string) {
 			pods, err := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + nodeName, ResourceVersion: "0"})
-			return err == nil && len(pods.Items) == want, fmt.Sprint(len(pods.Items), err)
+			return err == nil && len(pods.Items) == want, fmt.Sprintf("%d are bound, %v; %s", len(pods.Items), err, why(t, ns))
 		}
 	}
 	within(t, "nobody bound", bound(0))
@@ -110,6 +110,19 @@ func TestSchedulerThroughput(t *testing.T) {
 	cordon(false)
 	within(t, "all bound", bound(count))
 	t.Logf("%d pods bound in %s: %.0f/s", count, time.Since(began), count/time.Since(began).Seconds())
+}
+
+// why tells how a node and one of the pods that have none see their state.
+func why(t *testing.T, ns string) string {
+	n, err := shared.client.CoreV1().Nodes().Get(t.Context(), nodeName, metav1.GetOptions{})
+	if err != nil {
+		return err.Error()
+	}
+	pods, err := shared.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=", Limit: 1})
+	if err != nil || len(pods.Items) == 0 {
+		return fmt.Sprint("no pod without a node", err)
+	}
+	return fmt.Sprintf("unschedulable %t, %s: %+v", n.Spec.Unschedulable, pods.Items[0].Name, pods.Items[0].Status.Conditions)
 }
 
 // TestRestIsRest: with nothing to do nobody writes.
