@@ -115,6 +115,10 @@ func (n *Network) connect(ctx context.Context, rec *record, netns *os.File) erro
 	if err := n.running.Wait(ctx, rec.HostInterface, host.Index); err != nil {
 		return err
 	}
+	// A bridge carries nothing either until its first port does.
+	if err := n.running.Wait(ctx, n.opts.Bridge, bridge.Index); err != nil {
+		return err
+	}
 	return n.mapPorts(rec)
 }
 
