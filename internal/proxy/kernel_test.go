@@ -412,6 +412,42 @@ func TestServicesOfTheNodeItself(t *testing.T) {
 
 // Endpoints come and go under constant requests, each drained before it stops
 // listening, as the node agent does.
+// served returns when the pod's server has answered all that was on its way
+// before the pod was drained: no connection to port 9090 is in the making or
+// open for a while.
+func served(t *testing.T, netns *os.File) {
+	t.Helper()
+	const listening, timeWait, port = "0A", "06", ":2382"
+	busy := func() (busy bool) {
+		err := kerneltest.InNetns(netns, func() error {
+			for _, file := range []string{"tcp", "tcp6"} {
+				data, err := os.ReadFile("/proc/thread-self/net/" + file)
+				if err != nil {
+					return err
+				}
+				for line := range strings.Lines(string(data)) {
+					// The fields: number, local and remote address, state, queues.
+					f := strings.Fields(line)
+					if strings.HasSuffix(f[1], port) && f[3] != timeWait && (f[3] != listening || !strings.HasSuffix(f[4], ":00000000")) {
+						busy = true
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return busy
+	}
+	for quiet := 0; quiet < 5; quiet++ {
+		time.Sleep(4 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that its backlog is empty
+		if busy() {
+			quiet = -1
+		}
+	}
+}
+
 func TestDrainingLosesNoConnection(t *testing.T) {
 	if !kerneltest.Enter(t, kerneltest.Net) {
 		return
@@ -477,8 +513,7 @@ func TestDrainingLosesNoConnection(t *testing.T) {
 			if err := c.proxy.Drain(t.Context(), c.addrs[pod]); err != nil {
 				t.Fatal(err)
 			}
-			// What was accepted by the kernel before is served before the end.
-			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that its backlog is empty
+			served(t, c.pods[pod])
 			_ = listeners[pod].Close()
 			set(other)
 			listeners[pod] = listen(pod)
