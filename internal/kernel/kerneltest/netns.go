@@ -119,8 +119,12 @@ func in(netns *os.File, f func() error) error {
 	return InNetns(netns, f)
 }
 
-// patience bounds every question: answers come in microseconds here.
-const patience = 2 * time.Second
+// Connections are made in microseconds here; a packet that is dropped is sent
+// again after a second. An answer comes when a loaded machine lets it.
+const (
+	patience = 3 * time.Second
+	answered = 20 * time.Second
+)
 
 // Ask connects by TCP and returns all that the server says.
 func Ask(addr string) (string, error) {
@@ -129,7 +133,7 @@ func Ask(addr string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(answered))
 	b, err := io.ReadAll(c)
 	return string(b), err
 }
