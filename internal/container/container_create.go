@@ -67,6 +67,9 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	rec.CgroupPath = path.Join(s.cgroupParent(owner.Config), rec.ID)
 	rec.StopSignal = cmp.Or(stopSignalName(rec.Config.GetStopSignal()), img.Config.StopSignal)
 	if p := rec.Config.GetLogPath(); p != "" && owner.Config.GetLogDirectory() != "" {
+		if !filepath.IsLocal(p) {
+			return invalid("log_path %q is not below the sandbox's log_directory", p)
+		}
 		rec.LogPath = filepath.Join(owner.Config.GetLogDirectory(), p)
 	}
 	if rec.User, err = findUser(rec, img); err != nil {

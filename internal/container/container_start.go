@@ -51,6 +51,14 @@ func (s *Service) StartContainer(ctx context.Context, req *runtimeapi.StartConta
 	return &runtimeapi.StartContainerResponse{}, nil
 }
 
+// logRoot is where the logs of all pods lie; what is below it a pod may have for a volume.
+func logRoot(owner *sandboxRecord) string {
+	if dir := owner.Config.GetLogDirectory(); dir != "" {
+		return filepath.Dir(filepath.Clean(dir))
+	}
+	return ""
+}
+
 // startContainer asks the supervisor for the process. The caller holds c.mu.
 func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxRecord) error {
 	rec := c.rec.Load()
@@ -70,7 +78,7 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 			Lower: rec.Lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), ReadOnly: c.spec.Root.Readonly,
 		},
 		Join:   joins(rec, owner),
-		Log:    supervisor.LogOptions{Path: rec.LogPath, MaxSize: s.deps.LogMaxSize, MaxFiles: s.deps.LogMaxFiles},
+		Log:    supervisor.LogOptions{Path: rec.LogPath, Dir: logRoot(owner), MaxSize: s.deps.LogMaxSize, MaxFiles: s.deps.LogMaxFiles},
 		Stdin:  rec.Config.GetStdin(),
 		Labels: map[string]string{labelKind: kindCtr, labelSandbox: rec.SandboxID},
 		// An interrupted caller must not leave a container whose fate nobody

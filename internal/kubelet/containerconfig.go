@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -12,6 +11,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubelettypes "k8s.io/kubelet/pkg/types"
 	"sigs.k8s.io/yaml"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // containerConfig is one container as the CRI describes it. image is the
@@ -32,9 +33,11 @@ func (k *Kubelet) containerConfig(ctx context.Context, pod *v1.Pod, c *v1.Contai
 		return nil, err
 	}
 	mapMounts(mounts, linux.SecurityContext.NamespaceOptions.UsernsOptions)
-	if err := os.MkdirAll(filepath.Join(k.logDir(pod), c.Name), 0o755); err != nil {
+	dir, _, err := rootfd.Parent(k.deps.LogDir, filepath.Join(filepath.Base(k.logDir(pod)), c.Name, "0.log"), true)
+	if err != nil {
 		return nil, fmt.Errorf("making log directory of container %s: %w", c.Name, err)
 	}
+	dir.Close()
 	config := &runtimeapi.ContainerConfig{
 		Metadata:    &runtimeapi.ContainerMetadata{Name: c.Name, Attempt: uint32(attempt)},
 		Image:       &runtimeapi.ImageSpec{Image: image, UserSpecifiedImage: c.Image},

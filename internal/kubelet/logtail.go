@@ -3,14 +3,15 @@ package kubelet
 import (
 	"bytes"
 	"io"
-	"os"
 	"strings"
+
+	"skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
 // logTail gives the last lines of a container's log without the CRI's frame:
 // at most limit bytes and lines lines.
 func logTail(path string, limit, lines int) string {
-	f, err := os.Open(path)
+	f, err := nodeapi.OpenLog(path)
 	if err != nil {
 		return ""
 	}

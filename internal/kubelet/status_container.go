@@ -1,13 +1,15 @@
 package kubelet
 
 import (
-	"os"
+	"path/filepath"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // containerStatus is the status of one container.
@@ -188,11 +190,7 @@ func (k *Kubelet) terminationMessage(pod *v1.Pod, c *v1.Container, r *containerR
 // readHead reads the first bytes of a regular file that a container wrote: it is
 // not followed if it was replaced by something else.
 func readHead(path string, limit int) string {
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return ""
-	}
-	f, err := os.Open(path)
+	f, err := rootfd.OpenRegular(filepath.Split(path))
 	if err != nil {
 		return ""
 	}

@@ -56,6 +56,9 @@ type Overlay struct {
 // LogOptions say where and how a container's log is written.
 type LogOptions struct {
 	Path string `json:"path,omitempty"`
+	// Dir is a directory above Path below which no link is followed, as pods may have it for a volume; empty means the
+	// one that holds the log.
+	Dir string `json:"dir,omitempty"`
 	// MaxSize in bytes starts a new file; zero means never.
 	MaxSize int64 `json:"maxSize,omitempty"`
 	// MaxFiles counts the files kept, the current one included.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // maxLogLine is where a longer line is cut into partial entries, as containerd does.
@@ -51,12 +53,13 @@ func openLog(opts LogOptions) (*logFile, error) {
 }
 
 func (l *logFile) open() error {
-	if err := os.MkdirAll(filepath.Dir(l.opts.Path), 0o755); err != nil {
+	dir, name := l.place()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the log's directory: %w", err)
 	}
-	// O_NOFOLLOW: whoever can write to the log directory must not be able to
-	// aim the log at another file.
-	f, err := os.OpenFile(l.opts.Path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o640)
+	// Whoever can write to the log directory must not be able to aim the log at
+	// another file.
+	f, err := rootfd.AppendRegular(dir, name, 0o640)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
@@ -70,6 +73,14 @@ func (l *logFile) open() error {
 	}
 	l.f, l.size = f, info.Size()
 	return nil
+}
+
+// place is the log's path in two: what is trusted, and below it where no link is followed.
+func (l *logFile) place() (dir, name string) {
+	if name, err := filepath.Rel(l.opts.Dir, l.opts.Path); err == nil && l.opts.Dir != "" && filepath.IsLocal(name) {
+		return l.opts.Dir, name
+	}
+	return filepath.Dir(l.opts.Path), filepath.Base(l.opts.Path)
 }
 
 // inode tells the file from one that takes its name later.
@@ -184,8 +195,14 @@ func (l *logFile) rotateIfLarge(now time.Time) {
 	if l.opts.MaxSize <= 0 || l.size < l.opts.MaxSize || midLine && l.size < 2*l.opts.MaxSize {
 		return
 	}
-	old := l.opts.Path + "." + now.UTC().Format("20060102-150405.000000000")
-	if err := os.Rename(l.opts.Path, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	place, name := l.place()
+	dir, name, err := rootfd.Parent(place, name, false)
+	if err == nil {
+		defer dir.Close()
+		old := name + "." + now.UTC().Format("20060102-150405.000000000")
+		err = os.NewSyscallError("renameat", unix.Renameat(int(dir.Fd()), name, int(dir.Fd()), old))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.size = 0 // try again a file's length later, not with each line
 		return
 	}
@@ -193,16 +210,17 @@ func (l *logFile) rotateIfLarge(now time.Time) {
 		// Go on with the old file under its new name rather than lose lines.
 		return
 	}
-	l.prune()
+	if dir != nil {
+		l.prune(dir, name)
+	}
 }
 
 // prune removes the oldest rotated files beyond MaxFiles.
-func (l *logFile) prune() {
+func (l *logFile) prune(dir *os.File, base string) {
 	if l.opts.MaxFiles <= 0 {
 		return
 	}
-	dir, base := filepath.Split(l.opts.Path)
-	entries, err := os.ReadDir(dir)
+	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return
 	}
@@ -214,7 +232,7 @@ func (l *logFile) prune() {
 	}
 	slices.Sort(old)
 	for len(old) > l.opts.MaxFiles-1 {
-		_ = os.Remove(filepath.Join(dir, old[0]))
+		_ = unix.Unlinkat(int(dir.Fd()), old[0], 0)
 		old = old[1:]
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -100,7 +101,12 @@ func TestLogRotationKeepsEveryLine(t *testing.T) {
 		t.Error("lines were lost, doubled or reordered")
 	}
 	l.opts.MaxFiles = 3
-	l.prune()
+	parent, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+	l.prune(parent, "0.log")
 	if files, _ := filepath.Glob(path + ".*"); len(files) != 2 {
 		t.Errorf("%d rotated files, want 2", len(files))
 	}
@@ -127,4 +133,31 @@ func TestReopenAfterRename(t *testing.T) {
 	if got := logText(t, old) + "|" + logText(t, fresh); got != "a\nb\n|c\n" {
 		t.Errorf("logs %q", got)
 	}
+}
+
+// TestLogStaysBelowItsDirectory: a pod that may write to the directory of logs cannot aim its output at another file.
+func TestLogStaysBelowItsDirectory(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(dir, "pod"), 0o755))
+	must(os.Symlink(elsewhere, filepath.Join(dir, "pod/link")))
+	must(os.Mkdir(filepath.Join(dir, "pod/app"), 0o755))
+	must(os.Symlink(filepath.Join(elsewhere, "file"), filepath.Join(dir, "pod/app/0.log")))
+	must(syscall.Mkfifo(filepath.Join(dir, "pod/app/1.log"), 0o600))
+	for _, name := range []string{"pod/link/0.log", "pod/link/sub/0.log", "pod/app/0.log", "pod/app/1.log"} {
+		if l, err := openLog(LogOptions{Path: filepath.Join(dir, name), Dir: dir}); err == nil {
+			l.close()
+			t.Errorf("%s was opened", name)
+		}
+	}
+	if es, err := os.ReadDir(elsewhere); err != nil || len(es) > 0 {
+		t.Errorf("%v, %v", es, err)
+	}
+	l, err := openLog(LogOptions{Path: filepath.Join(dir, "pod/new/0.log"), Dir: dir})
+	must(err)
+	l.close()
 }

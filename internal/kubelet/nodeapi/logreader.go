@@ -167,28 +167,34 @@ func (r *logReader) write(text []byte) error {
 // followRotation goes over to the new file if the log was rotated. The rest of
 // the old one is read first.
 func (r *logReader) followRotation() error {
-	now, err := os.Stat(r.path)
+	next, err := OpenLog(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // between the rename and the new file, or removed
 	}
 	if err != nil {
-		return fmt.Errorf("reading log: %w", err)
-	}
-	have, err := r.file.Stat()
-	if err != nil {
-		return fmt.Errorf("reading log: %w", err)
-	}
-	if os.SameFile(now, have) {
-		return nil
-	}
-	if err := r.drain(); err != nil {
 		return err
 	}
-	next, err := os.Open(r.path)
-	if err != nil {
-		return fmt.Errorf("opening log: %w", err)
+	same, err := sameFile(next, r.file)
+	if err == nil && !same {
+		err = r.drain()
+	}
+	if err != nil || same {
+		_ = next.Close() // it was only read
+		return err
 	}
 	r.close()
 	r.file, r.rest = next, nil
 	return nil
+}
+
+func sameFile(a, b *os.File) (bool, error) {
+	one, err := a.Stat()
+	if err != nil {
+		return false, fmt.Errorf("reading log: %w", err)
+	}
+	two, err := b.Stat()
+	if err != nil {
+		return false, fmt.Errorf("reading log: %w", err)
+	}
+	return os.SameFile(one, two), nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // LogOptions say what is wanted of a log.
@@ -62,6 +64,19 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	if err := StreamLog(r.Context(), out, path, options, ended); err != nil && r.Context().Err() == nil {
 		fmt.Fprintf(out, "%v\n", err)
 	}
+}
+
+// OpenLog opens a container's log, which is POD/CONTAINER/N.log below the directory of logs. A pod may have been given
+// that directory as a volume, so nothing below it may be a link, or anything but a file.
+func OpenLog(path string) (*os.File, error) {
+	container, file := filepath.Split(path)
+	pod, container := filepath.Split(filepath.Clean(container))
+	dir, pod := filepath.Split(filepath.Clean(pod))
+	f, err := rootfd.OpenRegular(dir, filepath.Join(pod, container, file))
+	if err != nil {
+		return nil, fmt.Errorf("opening log: %w", err)
+	}
+	return f, nil
 }
 
 // flusher sends each line as it comes.
@@ -140,9 +155,9 @@ func StreamLog(ctx context.Context, w io.Writer, path string, o LogOptions, ende
 		}
 		changed = watcher.Events
 	}
-	f, err := os.Open(path)
+	f, err := OpenLog(path)
 	if err != nil {
-		return fmt.Errorf("opening log: %w", err)
+		return err
 	}
 	r := &logReader{file: f, path: path, options: o, out: w}
 	defer r.close()

@@ -2,11 +2,13 @@ package nodeapi
 
 import (
 	"bytes"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -56,6 +58,60 @@ func TestStreamLog(t *testing.T) {
 				t.Errorf("%q, want %q", out.String(), c.want)
 			}
 		})
+	}
+}
+
+// TestLogIsNoLink: containerd's CVE-2026-53489. A pod that has the directory of logs for a volume may put anything there;
+// the node's own files are not read for it, and a pipe does not hold the reader.
+func TestLogIsNoLink(t *testing.T) {
+	top := t.TempDir()
+	secret := filepath.Join(top, "secret")
+	if err := os.WriteFile(secret, []byte(sample), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, plant := range map[string]func(pod string) error{
+		"log is a link":       func(pod string) error { return os.Symlink(secret, filepath.Join(pod, "app/0.log")) },
+		"log is a short link": func(pod string) error { return os.Symlink("../../secret", filepath.Join(pod, "app/0.log")) },
+		"log is a pipe":       func(pod string) error { return syscall.Mkfifo(filepath.Join(pod, "app/0.log"), 0o600) },
+		"log is a directory":  func(pod string) error { return os.Mkdir(filepath.Join(pod, "app/0.log"), 0o700) },
+		"container is a link": func(pod string) error {
+			if err := os.Rename(secret, filepath.Join(top, "0.log")); err != nil {
+				return err
+			}
+			if err := os.Remove(filepath.Join(pod, "app")); err != nil {
+				return err
+			}
+			return os.Symlink(top, filepath.Join(pod, "app"))
+		},
+	} {
+		pod := filepath.Join(top, "logs", strings.ReplaceAll(name, " ", "-"))
+		if err := errors.Join(os.MkdirAll(filepath.Join(pod, "app"), 0o755), plant(pod)); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := StreamLog(t.Context(), &out, filepath.Join(pod, "app/0.log"), LogOptions{Tail: -1, Limit: -1}, nil)
+		if err == nil || out.Len() > 0 {
+			t.Errorf("%s: read %q, %v", name, out.String(), err)
+		}
+		_ = os.Rename(filepath.Join(top, "0.log"), secret) // only one case moved it
+	}
+}
+
+// TestRotatedLogIsNoLink: neither is what takes a log's place while it is followed.
+func TestRotatedLogIsNoLink(t *testing.T) {
+	path := writeLog(t, sample)
+	secret := writeLog(t, "2026-11-20T10:00:09Z stdout F secret\n")
+	out := &shared{more: make(chan struct{}, 1)}
+	done := make(chan error, 1)
+	go func() {
+		done <- StreamLog(t.Context(), out, path, LogOptions{Follow: true, Tail: 1, Limit: -1}, make(chan struct{}))
+	}()
+	out.await(t, "five\n")
+	if err := errors.Join(os.Symlink(secret, path+".new"), os.Rename(path+".new", path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil || strings.Contains(out.buf.String(), "secret") {
+		t.Errorf("%v; read %q", err, out.buf.String())
 	}
 }
 
