@@ -96,10 +96,14 @@ func openTarFile(f seekable, limits Limits) (archive, error) {
 func scanTar(sec *io.SectionReader, limits Limits) (map[string]tarMember, error) {
 	members := map[string]tarMember{}
 	tr := tar.NewReader(sec)
+	var names memberNames
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
 		if err == io.EOF {
 			return members, nil
+		}
+		if err == nil {
+			err = names.check(hdr, limits)
 		}
 		if err != nil {
 			return nil, archiveError(context.Background(), n, err)

@@ -11,8 +11,27 @@ import (
 	"io/fs"
 )
 
-// maxDocuments bounds the memory that an archive's JSON documents take.
-const maxDocuments = 64 << 20
+// maxDocuments bounds the memory that an archive's JSON documents take, maxMemberNames that of its members' names.
+const (
+	maxDocuments   = 64 << 20
+	maxMemberNames = 16 << 20
+)
+
+// memberNames bounds the names of an archive's members: a few compressed bytes may be names of a megabyte each.
+type memberNames struct{ total int }
+
+func (m *memberNames) check(hdr *tar.Header, limits Limits) error {
+	for _, name := range []string{hdr.Name, hdr.Linkname} {
+		if len(name) > limits.PathBytes {
+			return fmt.Errorf("%w: archive with a member's name of %d bytes, at most %d are allowed", ErrLimit, len(name), limits.PathBytes)
+		}
+		m.total += len(name)
+	}
+	if m.total > maxMemberNames {
+		return fmt.Errorf("%w: archive with more than %d bytes of members' names", ErrLimit, maxMemberNames)
+	}
+	return nil
+}
 
 // streamArchive is a tar that went by once: documents are kept in memory,
 // whatever looks like a layer was unpacked into the stage.
@@ -29,10 +48,14 @@ type streamArchive struct {
 func readStream(ctx context.Context, st *stage, r io.Reader, ev *events) (*streamArchive, error) {
 	a := &streamArchive{st: st, docs: map[string][]byte{}, layers: map[string]layerSource{}, links: map[string]string{}}
 	tr := tar.NewReader(r)
+	var names memberNames
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
 		if err == io.EOF {
 			break
+		}
+		if err == nil {
+			err = names.check(hdr, st.s.limits)
 		}
 		if err != nil {
 			return nil, archiveError(ctx, n, err)

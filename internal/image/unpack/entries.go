@@ -33,6 +33,9 @@ type unpacker struct {
 	opaque    map[string]bool
 	whiteouts map[string]bool
 	implicit  map[string]bool
+	// names counts the bytes of paths in these maps and in res.Moved, dirsMoved the directories that were replaced.
+	names     int
+	dirsMoved int
 }
 
 func newUnpacker(dir string, opts Options) (*unpacker, error) {
@@ -61,6 +64,27 @@ func (u *unpacker) count(bytes int64) {
 	u.res.Bytes += (bytes + blockSize - 1) / blockSize * blockSize
 }
 
+const (
+	// maxNames bounds the memory that the paths of a layer take. One entry of a few bytes, compressed, may imply two
+	// thousand directories with paths of kilobytes.
+	maxNames = 128 << 20
+	// maxDirsMoved bounds how often an entry replaces a directory, each of which is a look at all paths.
+	maxDirsMoved = 1000
+)
+
+// over tells that the layer costs more than it may.
+func (u *unpacker) over() error {
+	switch {
+	case u.res.Inodes > int64(u.opts.MaxEntries):
+		return fmt.Errorf("%w: more than %d files and directories, with those that paths imply", ErrLimit, u.opts.MaxEntries)
+	case u.names > maxNames:
+		return fmt.Errorf("%w: more than %d bytes of paths of directories", ErrLimit, maxNames)
+	case u.dirsMoved > maxDirsMoved:
+		return fmt.Errorf("%w: more than %d directories are replaced by later entries", ErrLimit, maxDirsMoved)
+	}
+	return nil
+}
+
 // rootEntry takes the attributes of the layer's root. Only a directory can be
 // the root (containerd CVE-2021-32760 had a link take its place).
 func (u *unpacker) rootEntry(hdr *tar.Header) error {
@@ -74,6 +98,9 @@ func (u *unpacker) rootEntry(hdr *tar.Header) error {
 
 func (u *unpacker) mkdir(at place, hdr *tar.Header) error {
 	wasWhiteout := u.whiteouts[at.path()]
+	if err := u.opts.Room(blockSize); err != nil {
+		return err
+	}
 	err := at.dir.Mkdir(at.base)
 	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
@@ -96,6 +123,7 @@ func (u *unpacker) mkdir(at place, hdr *tar.Header) error {
 	defer rootfd.Close(fd)
 	delete(u.implicit, at.path())
 	u.dirTimes[at.path()] = hdr.ModTime
+	u.names += len(at.path())
 	if wasWhiteout {
 		if err := u.setOpaque(fd, at.path()); err != nil {
 			return err
@@ -159,6 +187,9 @@ func noEOF(err error) error {
 func (u *unpacker) symlink(at place, hdr *tar.Header) error {
 	if len(hdr.Linkname) >= u.opts.MaxPath || hdr.Linkname == "" {
 		return fmt.Errorf("%w: link target of %d bytes", ErrUnsafe, len(hdr.Linkname))
+	}
+	if err := u.opts.Room(blockSize); err != nil {
+		return err
 	}
 	if err := u.free(&at); err != nil {
 		return err
@@ -246,8 +277,12 @@ func (u *unpacker) free(at *place) error {
 	if err := u.moveAside(*at); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
 		return nil
+	case unix.S_IFDIR:
+		u.dirsMoved++
+		u.forgetBelow(at.path())
 	}
 	// What cached descriptors were reached through may be gone.
 	dir := at.dir.Path
@@ -275,6 +310,6 @@ func (u *unpacker) moveAside(at place) error {
 		return fmt.Errorf("renameat2: %w", err)
 	}
 	u.res.Moved = append(u.res.Moved, Move{Before: u.tap.contents(), Path: at.path(), Index: n})
-	u.forgetBelow(at.path())
+	u.names += len(at.path())
 	return nil
 }

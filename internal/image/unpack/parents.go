@@ -56,6 +56,9 @@ func (u *unpacker) ensureDir(name string, links *int) (rootfd.Dir, error) {
 
 // makeImplicit makes a directory for which the tar has no entry (yet).
 func (u *unpacker) makeImplicit(at place) (rootfd.Dir, error) {
+	if err := u.opts.Room(blockSize); err != nil {
+		return rootfd.Dir{}, err
+	}
 	if err := at.dir.Mkdir(at.base); err != nil {
 		return rootfd.Dir{}, fmt.Errorf("mkdirat %q: %w", at.path(), err)
 	}
@@ -66,6 +69,7 @@ func (u *unpacker) makeImplicit(at place) (rootfd.Dir, error) {
 	u.count(blockSize)
 	u.implicit[at.path()] = true
 	u.dirTimes[at.path()] = time.Unix(0, 0)
+	u.names += 2 * len(at.path())
 	return u.root.OpenDir(at.path())
 }
 

@@ -37,6 +37,7 @@ var (
 
 // Options say what a layer may contain.
 type Options struct {
+	// MaxEntries bounds the tar's entries, and the files and directories that they make.
 	MaxEntries   int
 	MaxPath      int
 	MaxName      int
@@ -115,7 +116,11 @@ func (u *unpacker) run(ctx context.Context, tr *tar.Reader) error {
 		if n%64 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := u.entry(hdr, tr); err != nil {
+		err = u.entry(hdr, tr)
+		if err == nil {
+			err = u.over()
+		}
+		if err != nil {
 			return fmt.Errorf("unpacking %q: %w", clip(hdr.Name), err)
 		}
 	}

@@ -237,6 +237,34 @@ func TestEntryLimit(t *testing.T) {
 	}
 }
 
+// TestImpliedDirectories: few entries may not make a host of directories, nor may they go unseen by who asks for room.
+func TestImpliedDirectories(t *testing.T) {
+	deep := func(top string) entry { return entry{name: top + strings.Repeat("/d", 300) + "/f"} }
+	var asked int64
+	opts := options(new(bytes.Buffer))
+	opts.Room = func(size int64) error { asked += size; return nil }
+	data := pack(t, []entry{deep("a"), deep("b"), deep("c"), deep("d"), {name: "never"}})
+	if _, err := Layer(context.Background(), bytes.NewReader(data), t.TempDir(), opts); !errors.Is(err, ErrLimit) || !strings.Contains(err.Error(), "d/d/d") {
+		t.Errorf("error: %v", err)
+	}
+	if asked < 1000*blockSize {
+		t.Errorf("room was asked for %d bytes", asked)
+	}
+}
+
+// TestReplacedDirectories: each replaced directory is a look at all others, so there may not be many.
+func TestReplacedDirectories(t *testing.T) {
+	var entries []entry
+	for range maxDirsMoved + 1 {
+		entries = append(entries, entry{name: "d/", kind: dir}, entry{name: "d", kind: sym, link: "x"})
+	}
+	opts := options(new(bytes.Buffer))
+	opts.MaxEntries = 1 << 20
+	if _, err := Layer(context.Background(), bytes.NewReader(pack(t, entries)), t.TempDir(), opts); !errors.Is(err, ErrLimit) {
+		t.Errorf("error: %v", err)
+	}
+}
+
 // FuzzLayer unpacks anything; nothing may leave the layer, and what was taken
 // must play back.
 func FuzzLayer(f *testing.F) {

@@ -37,6 +37,7 @@ func (u *unpacker) whiteout(parent rootfd.Dir, base string) error {
 	err := parent.Mknod(name, unix.S_IFCHR, 0)
 	if err == nil {
 		u.whiteouts[at.path()] = true
+		u.names += len(at.path())
 		u.count(0)
 		return nil
 	}
@@ -69,5 +70,6 @@ func (u *unpacker) setOpaque(fd int, path string) error {
 		return err
 	}
 	u.opaque[path] = true
+	u.names += len(path)
 	return nil
 }
