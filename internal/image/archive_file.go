@@ -67,7 +67,7 @@ func openTarFile(f seekable, limits Limits) (archive, error) {
 	}
 	sec := io.NewSectionReader(f, start, end-start)
 	head := make([]byte, 6)
-	if n, _ := sec.ReadAt(head, 0); n == len(head) && (compressed(head)) {
+	if n, _ := sec.ReadAt(head, 0); n == len(head) && needsDecompressor(head) {
 		return nil, nil
 	}
 	members, err := scanTar(sec, limits)
@@ -114,7 +114,10 @@ func scanTar(sec *io.SectionReader, limits Limits) (map[string]tarMember, error)
 		name := memberName(hdr.Name)
 		switch hdr.Typeflag {
 		case tar.TypeSymlink, tar.TypeLink:
-			members[name] = tarMember{link: linkTarget(name, hdr.Linkname, hdr.Typeflag == tar.TypeLink)}
+			// One that leads out leads nowhere.
+			if target := linkTarget(name, hdr.Linkname, hdr.Typeflag == tar.TypeLink); target != "" {
+				members[name] = tarMember{link: target}
+			}
 		case tar.TypeReg:
 			offset, err := sec.Seek(0, io.SeekCurrent)
 			if err != nil {

@@ -43,12 +43,17 @@ func (s *Store) importReader(ctx context.Context, r io.Reader, opts ImportOption
 	}
 	src := &source{r: r}
 	br := bufio.NewReaderSize(src, 1<<20)
+	head, _ := br.Peek(6) // what is wrong shows again in the next call
 	plain, err := decompress(br)
 	if err != nil {
 		return nil, archiveError(ctx, 0, err)
 	}
 	defer plain.Close()
-	a, err := readStream(ctx, st, markCompressed(plain), ev)
+	var tar io.Reader = plain
+	if compressed(head) {
+		tar = brokenStream{plain}
+	}
+	a, err := readStream(ctx, st, tar, ev)
 	if err != nil {
 		return nil, err
 	}
@@ -181,13 +186,6 @@ func (s *Store) holdBlob(st *stage, d digest.Digest) (digest.Digest, bool) {
 	}
 	s.holdLocked(st, l)
 	return l.DiffID, true
-}
-
-func markCompressed(plain io.Reader) io.Reader {
-	if _, ok := plain.(interface{ Reset(io.Reader) error }); ok {
-		return brokenStream{plain}
-	}
-	return plain
 }
 
 // brokenStream names the errors of a compressed archive's decompressor.

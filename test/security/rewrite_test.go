@@ -1,0 +1,3 @@
+package security
+
+func rewrite(string) int { return 0 }
