@@ -58,7 +58,7 @@ func (k *Kubelet) linuxContainer(ctx context.Context, pod *v1.Pod, c *v1.Contain
 		security.RunAsGroup = &runtimeapi.Int64Value{Value: *sc.RunAsGroup}
 	}
 	if sc.ProcMount == nil || *sc.ProcMount == v1.DefaultProcMount {
-		security.MaskedPaths = maskedPaths()
+		security.MaskedPaths = maskedPaths("/sys")
 		security.ReadonlyPaths = readonlyPaths()
 	}
 	resources := containerResources(pod, c, k.capacity.memory())
@@ -251,10 +251,16 @@ func (k *Kubelet) runningContainer(ctx context.Context, pod *v1.Pod, name string
 func isTrue(b *bool) bool { return b != nil && *b }
 
 // maskedPaths are hidden from containers, readonlyPaths cannot be written; both
-// as upstream 1.36 has them.
-func maskedPaths() []string {
-	return strings.Fields(`/proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats
+// as upstream 1.36 has them. Where the machine has thermal_throttle, the counts in
+// it tell what other containers do.
+func maskedPaths(sys string) []string {
+	paths := strings.Fields(`/proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats
 		/proc/timer_list /proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap`)
+	here, _ := filepath.Glob(filepath.Join(sys, "devices/system/cpu/cpu[0-9]*/thermal_throttle")) // the pattern is a good one
+	for _, p := range here {
+		paths = append(paths, filepath.Join("/sys", strings.TrimPrefix(p, sys)))
+	}
+	return paths
 }
 
 func readonlyPaths() []string {

@@ -99,19 +99,20 @@ func unlockPeer(master int) (int, error) {
 	return int(fd), nil
 }
 
-// bindConsole puts the terminal on /dev/console.
+// bindConsole puts the terminal on /dev/console. No link is followed: through one of the image it would lie on some
+// other file, of /proc for example, and cover it (CVE-2025-52565).
 func (s *initState) bindConsole(slave int) error {
-	at, err := s.rootDir().File("/dev/console", 0o600)
+	dir, err := s.deviceDir("/dev/console")
 	if err != nil {
 		return err
 	}
-	defer unix.Close(at)
+	defer unix.Close(dir)
 	tree, err := mount.Clone(slave, "", false)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(tree)
-	return mount.Attach(tree, at)
+	return bindDevice(dir, "console", tree)
 }
 
 func takeTerminal(slave int) error {

@@ -95,6 +95,13 @@ func bindDevice(dir int, name string, tree int) error {
 		return os.NewSyscallError("openat", err)
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return &os.PathError{Op: "binding device on", Path: name, Err: unix.ELOOP}
+	}
 	return mount.Attach(tree, fd)
 }
 

@@ -286,3 +286,13 @@ func TestTeardownReachesNothingElse(t *testing.T) {
 		t.Errorf("the volume is still there: %v", err)
 	}
 }
+
+// TestNoGitRepo: CVE-2024-10220, CVE-2025-1767. The kind of volume that ran a repository's hooks is not there.
+func TestNoGitRepo(t *testing.T) {
+	m := &Manager{Dir: t.TempDir(), Sources: fixed{}}
+	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{GitRepo: &v1.GitRepoVolumeSource{Repository: "https://example.com/x"}}}}}}
+	pod.UID = "uid"
+	if _, err := m.Setup(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "no volume plugin matched") {
+		t.Errorf("a gitRepo volume: %v", err)
+	}
+}
