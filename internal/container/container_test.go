@@ -169,6 +169,7 @@ type imageSpec struct {
 	User, WorkingDir     string              `json:",omitempty"`
 	StopSignal           string              `json:",omitempty"`
 	Volumes              map[string]struct{} `json:",omitempty"`
+	Labels               map[string]string   `json:",omitempty"`
 	files                map[string]string
 }
 

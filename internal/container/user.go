@@ -181,28 +181,33 @@ func readAccounts(lower []string) (accounts, error) {
 	}
 	defer unix.Close(root)
 	var a accounts
-	err = readLines(root, "etc/passwd", func(f []string) {
-		if len(f) < 6 {
-			return
-		}
-		uid, uerr := parseID(f[2])
-		gid, gerr := parseID(f[3])
-		if uerr == nil && gerr == nil {
-			a.users = append(a.users, account{name: f[0], uid: uid, gid: gid, home: f[5]})
-		}
-	})
-	if err != nil {
+	if err := readLines(root, "etc/passwd", a.addUser); err != nil {
 		return accounts{}, err
 	}
-	err = readLines(root, "etc/group", func(f []string) {
-		if len(f) < 4 {
-			return
-		}
-		if gid, err := parseID(f[2]); err == nil {
-			a.groups = append(a.groups, group{name: f[0], gid: gid, members: strings.Split(f[3], ",")})
-		}
-	})
+	err = readLines(root, "etc/group", a.addGroup)
 	return a, err
+}
+
+// addUser takes a line of passwd; one that is broken names nobody.
+func (a *accounts) addUser(f []string) {
+	if len(f) < 6 {
+		return
+	}
+	uid, uerr := parseID(f[2])
+	gid, gerr := parseID(f[3])
+	if uerr == nil && gerr == nil {
+		a.users = append(a.users, account{name: f[0], uid: uid, gid: gid, home: f[5]})
+	}
+}
+
+// addGroup takes a line of group.
+func (a *accounts) addGroup(f []string) {
+	if len(f) < 4 {
+		return
+	}
+	if gid, err := parseID(f[2]); err == nil {
+		a.groups = append(a.groups, group{name: f[0], gid: gid, members: strings.Split(f[3], ",")})
+	}
 }
 
 // openImage opens the root of an image's layers, without attaching a mount.
@@ -243,7 +248,11 @@ func readLines(root int, name string, each func([]string)) error {
 	if info.Size() > maxAccounts {
 		return fmt.Errorf("reading /%s in the image: %d bytes, more than the limit of %d", name, info.Size(), maxAccounts)
 	}
-	lines := bufio.NewScanner(io.LimitReader(f, maxAccounts))
+	return eachLine(f, each)
+}
+
+func eachLine(r io.Reader, each func([]string)) error {
+	lines := bufio.NewScanner(io.LimitReader(r, maxAccounts))
 	lines.Buffer(nil, maxAccounts+1)
 	for lines.Scan() {
 		text := strings.TrimSpace(lines.Text())

@@ -30,7 +30,7 @@ func main() {
 	failed := 0
 	for _, t := range targets {
 		fmt.Printf("%s in %s\n", t.name, t.dir)
-		cmd := exec.Command("go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+limit.String(), "./"+t.dir)
+		cmd := exec.Command("go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+limit.String(), "-fuzzminimizetime=1s", "./"+t.dir)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			failed++

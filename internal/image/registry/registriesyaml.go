@@ -104,14 +104,18 @@ var (
 )
 
 func readRegistries(file string) (registriesFile, error) {
-	r := registriesFile{file: file}
 	data, err := readIfThere(file)
 	if err != nil || data == nil {
-		return r, err
+		return registriesFile{file: file}, err
 	}
+	return parseRegistries(data, file)
+}
+
+func parseRegistries(data []byte, file string) (registriesFile, error) {
+	r := registriesFile{file: file}
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
-	err = d.Decode(&r)
+	err := d.Decode(&r)
 	if err == nil {
 		err = r.check()
 	}
