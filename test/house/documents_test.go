@@ -115,3 +115,31 @@ func TestLockFilesRecordNoAddresses(t *testing.T) {
 		}
 	}
 }
+
+// TestThreatsNameTestsThatExist: a defence whose test was renamed would seem to have none, or worse, to have one.
+func TestThreatsNameTestsThatExist(t *testing.T) {
+	declared := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root(), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, m := range declaration.FindAllSubmatch(data, -1) {
+			declared[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`").FindAllStringSubmatch(read(t, "docs/threats.md"), -1)
+	if len(named) < 30 {
+		t.Errorf("docs/threats.md names only %d tests", len(named))
+	}
+	for _, m := range named {
+		if !declared[m[1]] {
+			t.Errorf("docs/threats.md names %s, which is not there", m[1])
+		}
+	}
+}
