@@ -33,6 +33,6 @@ func downVerb(c *command) *cobra.Command {
 			return daemon.Purge(cmd.Context(), cfg, report)
 		},
 	}
-	cmd.Flags().BoolVar(&purge, "purge", false, "also remove every trace: processes, mounts, namespaces, links, nftables table, cgroups, files, and all data of the cluster")
+	cmd.Flags().BoolVar(&purge, "purge", false, "also remove every trace: processes, mounts, namespaces, links, nftables table, cgroups, files, and all data of the cluster (archives of images that you dropped there stay)")
 	return cmd
 }

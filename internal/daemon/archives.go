@@ -18,11 +18,15 @@ func (r room) tell() {
 }
 
 // runArchives imports what lies in the directory of archives, and what is
-// dropped there later. The node agent waits for the first look, so that no pod
-// asks a registry for an image that is about to come in.
+// dropped there later. The node does not wait for it, a pod whose image is not
+// there does: no registry is asked for an image that is about to come in.
 func (d *daemon) runArchives(ctx context.Context, ready func()) error {
-	return archives.New(archives.Options{
+	return d.organs.archives.Run(ctx, ready)
+}
+
+func (d *daemon) makeArchives() {
+	d.organs.archives = archives.New(archives.Options{
 		Dir: d.cfg.ArchiveDir(), Record: filepath.Join(d.cfg.ImageDir(), "archives.json"),
 		Store: d.organs.images, Retry: d.organs.room, Log: d.log,
-	}).Run(ctx, ready)
+	})
 }

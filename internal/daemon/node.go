@@ -50,6 +50,7 @@ func (d *daemon) makeNode() error {
 		return err
 	}
 	o.room = make(room, 1)
+	d.makeArchives()
 	o.network, err = podnet.New(podnet.Options{
 		Name: d.cfg.Name, Bridge: d.cfg.BridgeName(), LinkPrefix: d.cfg.LinkPrefix(), Table: d.cfg.TableName(),
 		PodCIDR: d.podCIDR(), ClusterCIDR: d.cfg.ClusterCIDR, ServiceCIDR: d.cfg.ServiceCIDR,
@@ -137,9 +138,9 @@ func (d *daemon) makeKubelet() error {
 		ClusterDNS:   d.cfg.ClusterDNS, ClusterDomain: d.cfg.ClusterDomain,
 		APIServer: netip.AddrPortFrom(api, 443),
 		TLS:       d.nodeTLS(),
-		Drain:     o.proxy.Drain,
-		Needs:     []string{"informers", "pods", "archives", "proxy", "dns"},
-		Log:       d.log,
+		Drain:     o.proxy.Drain, AwaitImages: o.archives.Await,
+		Needs: []string{"informers", "pods", "archives", "proxy", "dns"},
+		Log:   d.log,
 	})
 	return err
 }

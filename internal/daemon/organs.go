@@ -12,6 +12,7 @@ import (
 	"skiff.dev/skiff/internal/controllers"
 	"skiff.dev/skiff/internal/dns"
 	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/image/archives"
 	"skiff.dev/skiff/internal/kubelet"
 	"skiff.dev/skiff/internal/lifecycle"
 	"skiff.dev/skiff/internal/pki"
@@ -31,6 +32,7 @@ type organs struct {
 	scheduler   *scheduler.Scheduler
 
 	images     *image.Store
+	archives   *archives.Directory
 	room       room
 	network    *podnet.Network
 	containers *container.Service

@@ -21,26 +21,28 @@ import (
 type purgeStep struct {
 	what string
 	do   func(ctx context.Context, cfg *config.Config) error
+	// kept, if set, says what the step left where it is, or "".
+	kept func(cfg *config.Config) string
 }
 
 // hostSteps lists what a skiff that is down leaves in the kernel, in the order
 // in which it can be removed: users of a thing before the thing.
 func hostSteps() []purgeStep {
 	return []purgeStep{
-		{"processes and cgroups", purgeCgroups},
-		{"mounts", purgeMounts},
-		{"network", purgeNetwork},
+		{what: "processes and cgroups", do: purgeCgroups},
+		{what: "mounts", do: purgeMounts},
+		{what: "network", do: purgeNetwork},
 	}
 }
 
 // fileSteps lists what it leaves on disk: the cluster itself.
 func fileSteps() []purgeStep {
 	return []purgeStep{
-		{"contexts merged into kubeconfigs", purgeMerged},
-		{"kubeconfig", purgeKubeconfig},
-		{"container logs", purgeLogs},
-		{"run directory", func(_ context.Context, c *config.Config) error { return removeTree(c.RunDir) }},
-		{"data directory", func(_ context.Context, c *config.Config) error { return removeTree(c.DataDir) }},
+		{what: "contexts merged into kubeconfigs", do: purgeMerged},
+		{what: "kubeconfig", do: purgeKubeconfig},
+		{what: "container logs", do: purgeLogs},
+		{what: "run directory", do: func(_ context.Context, c *config.Config) error { return removeTree(c.RunDir) }},
+		{what: "data directory", do: purgeData, kept: keptArchives},
 	}
 }
 
@@ -72,6 +74,12 @@ func take(ctx context.Context, cfg *config.Config, steps []purgeStep, say func(s
 			continue
 		}
 		say("removed " + step.what)
+		if step.kept == nil {
+			continue
+		}
+		if kept := step.kept(cfg); kept != "" {
+			say(kept)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -120,6 +128,34 @@ func removeTree(dir string) error {
 		}
 	}
 	return err
+}
+
+// purgeData removes the cluster itself. Archives of images are files that
+// somebody put there, perhaps the only copy on a machine without a registry:
+// they are no trace of skiff, and stay.
+func purgeData(_ context.Context, cfg *config.Config) error {
+	removeEmpty(cfg.ArchiveDir())
+	entries, err := os.ReadDir(cfg.DataDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if path := filepath.Join(cfg.DataDir, e.Name()); path != cfg.ArchiveDir() {
+			errs = append(errs, removeTree(path))
+		}
+	}
+	if keptArchives(cfg) == "" {
+		errs = append(errs, removeTree(cfg.DataDir))
+	}
+	return errors.Join(errs...)
+}
+
+func keptArchives(cfg *config.Config) string {
+	if es, err := os.ReadDir(cfg.ArchiveDir()); err != nil || len(es) == 0 {
+		return ""
+	}
+	return "kept the archives of images in " + cfg.ArchiveDir()
 }
 
 func purgeNetwork(_ context.Context, cfg *config.Config) error {

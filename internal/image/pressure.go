@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
@@ -64,7 +62,7 @@ func (s *Store) CollectUnderPressure(ctx context.Context, t Thresholds, report f
 // container uses, what is pinned, and what came or was used just now stays.
 func (s *Store) Collect(ctx context.Context, t Thresholds) (Collection, error) {
 	var c Collection
-	size, free, err := s.space()
+	size, free, err := rootfd.Space(s.opts.Dir)
 	if err != nil {
 		return c, err
 	}
@@ -87,19 +85,9 @@ func (s *Store) Collect(ctx context.Context, t Thresholds) (Collection, error) {
 			return c, err
 		}
 	}
-	size, free, err = s.space()
+	size, free, err = rootfd.Space(s.opts.Dir)
 	c.After = percentUsed(size, free)
 	return c, err
-}
-
-// space is the size of the store's file system and what is free for users who
-// are not root, in bytes.
-func (s *Store) space() (size, free int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.opts.Dir, &st); err != nil {
-		return 0, 0, fmt.Errorf("statfs %q: %w", s.opts.Dir, err)
-	}
-	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 // percentUsed rounds up as upstream does: what is not free is in use.

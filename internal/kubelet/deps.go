@@ -72,6 +72,10 @@ type Deps struct {
 	// it, so that no new connection meets a closed port. Optional.
 	Drain func(ctx context.Context, pod netip.Addr) error
 
+	// AwaitImages returns when what may still bring an image without a registry
+	// has come to its end: called before an image is pulled. Optional.
+	AwaitImages func(ctx context.Context) error
+
 	// Needs names components that must be ready first.
 	Needs []string
 	// Log is optional.

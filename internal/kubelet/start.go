@@ -138,7 +138,7 @@ func (s *start) fail(reason, message string, retry time.Duration) error {
 func (s *start) ensureImage(ctx context.Context) (string, error) {
 	name, policy := s.container.Image, s.container.ImagePullPolicy
 	spec := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: name}
-	status, err := s.k.deps.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
+	status, err := s.imageStatus(ctx, spec)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return "", ctx.Err()
@@ -165,6 +165,21 @@ func (s *start) ensureImage(ctx context.Context) (string, error) {
 		return "", &startError{Reason: reasonNeverPull, Message: message, Retry: backoffFirst}
 	}
 	return s.pull(ctx, spec)
+}
+
+// imageStatus asks for the image, once more when archives that may hold it have come in.
+func (s *start) imageStatus(ctx context.Context, spec *runtimeapi.ImageSpec) (*runtimeapi.ImageStatusResponse, error) {
+	ask := func() (*runtimeapi.ImageStatusResponse, error) {
+		return s.k.deps.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
+	}
+	status, err := ask()
+	if err != nil || status.GetImage() != nil || s.k.deps.AwaitImages == nil {
+		return status, err
+	}
+	if err := s.k.deps.AwaitImages(ctx); err != nil {
+		return nil, err
+	}
+	return ask()
 }
 
 func (s *start) pull(ctx context.Context, spec *runtimeapi.ImageSpec) (string, error) {

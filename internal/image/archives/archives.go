@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"skiff.dev/skiff/internal/image"
+	"skiff.dev/skiff/internal/kernel/inotify"
+	"skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Store is what is needed of the images.
@@ -55,6 +57,8 @@ type Directory struct {
 	known map[string]entry
 	// failed are those that could not be imported, by name.
 	failed map[string]failure
+	// looked is closed when all that was there at the start was looked at.
+	looked chan struct{}
 }
 
 type failure struct {
@@ -64,33 +68,45 @@ type failure struct {
 
 // New returns the directory; nothing is read yet.
 func New(opts Options) *Directory {
-	d := &Directory{opts: opts, log: opts.Log, failed: map[string]failure{}}
+	d := &Directory{opts: opts, log: opts.Log, failed: map[string]failure{}, looked: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.Default()
 	}
 	return d
 }
 
-// Run imports what is there, calls ready, and follows the directory until ctx
+// Await returns when all archives that lay there at the start were looked at: an
+// image that is not in the store until then is in none of them.
+func (d *Directory) Await(ctx context.Context) error {
+	select {
+	case <-d.looked:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Run calls ready, imports what is there, and follows the directory until ctx
 // ends. A directory that cannot be followed is no reason for it to end.
 func (d *Directory) Run(ctx context.Context, ready func()) error {
 	d.known = d.load()
 	w := d.watch()
-	d.scan(ctx, true)
 	ready()
+	d.scan(ctx, true)
+	close(d.looked)
 	for {
 		select {
 		case <-ctx.Done():
-			w.close()
+			w.Close()
 			return nil
 		case <-d.opts.Retry:
 			if !d.forgive() {
 				continue
 			}
-		case _, ok := <-w.changed:
+		case _, ok := <-w.Changed:
 			if !ok {
 				// The directory itself was removed or unmounted.
-				w.close()
+				w.Close()
 				w = d.watch()
 			}
 		}
@@ -99,15 +115,15 @@ func (d *Directory) Run(ctx context.Context, ready func()) error {
 }
 
 // watch makes the directory and follows it.
-func (d *Directory) watch() *watcher {
+func (d *Directory) watch() *inotify.Watcher {
 	err := os.MkdirAll(d.opts.Dir, 0o755)
-	var w *watcher
+	var w *inotify.Watcher
 	if err == nil {
-		w, err = watch(d.opts.Dir)
+		w, err = inotify.Watch(d.opts.Dir)
 	}
 	if err != nil {
 		d.log.Warn("archives are imported at the next start only, their directory cannot be followed", "dir", d.opts.Dir, "err", err)
-		return &watcher{}
+		return &inotify.Watcher{}
 	}
 	return w
 }
@@ -191,7 +207,7 @@ func (d *Directory) read(ctx context.Context, path string) ([]image.Image, ident
 		return nil, identity{}, fmt.Errorf("reading archive: %w", err)
 	}
 	// An empty file was made just now; what comes next is an event.
-	if info.Size() == 0 || hasWriter(f) {
+	if info.Size() == 0 || rootfd.HasWriter(f) {
 		return nil, identity{}, errWriting
 	}
 	imgs, err := d.opts.Store.Import(ctx, f, image.ImportOptions{})

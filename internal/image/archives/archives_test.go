@@ -1,7 +1,9 @@
 package archives
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +13,38 @@ import (
 	"skiff.dev/skiff/internal/image"
 )
 
-// What is there at the start comes in before ready; the second start opens
-// nothing; an image that is gone comes again.
+// Nobody waits for a large archive at the start but who waits for its image.
+func TestReadyComesFirst(t *testing.T) {
+	n := newNode(t)
+	if err := os.Mkdir(n.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.drop("a.tar", archive(t, "a:1", "one"))
+	d := New(Options{Dir: n.dir, Record: n.record, Store: n.store, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- d.Run(ctx, func() {
+			if c := n.store.count(); c != 0 {
+				t.Errorf("%d imports before it was ready", c)
+			}
+		})
+	}()
+	if err := d.Await(t.Context()); err != nil || n.store.count() != 1 {
+		t.Errorf("%d imports, %v", n.store.count(), err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	late := New(Options{Dir: n.dir})
+	if err := late.Await(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting without end: %v", err)
+	}
+}
+
+// What is there at the start comes in; the second start opens nothing; an image
+// that is gone comes again.
 func TestStart(t *testing.T) {
 	n := newNode(t)
 	if err := os.Mkdir(n.dir, 0o755); err != nil {

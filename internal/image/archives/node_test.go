@@ -109,19 +109,20 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// start follows the directory and returns when it is ready.
+// start follows the directory and returns when it has looked at what is there.
 func (n *node) start() {
 	n.t.Helper()
 	d := New(Options{Dir: n.dir, Record: n.record, Store: n.store, Retry: n.retry, Log: slog.New(slog.NewTextHandler(&n.log, nil))})
 	ctx, stop := context.WithCancel(n.t.Context())
 	n.stop, n.stopped = stop, make(chan error, 1)
-	ready := make(chan struct{})
 	go func() {
-		n.stopped <- d.Run(ctx, func() { close(ready) })
+		n.stopped <- d.Run(ctx, func() {})
 		close(n.stopped)
 	}()
 	n.t.Cleanup(n.end)
-	<-ready
+	if err := d.Await(n.t.Context()); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) end() {

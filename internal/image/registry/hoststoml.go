@@ -98,9 +98,9 @@ func parseHosts(data []byte, dir, repo string) ([]Endpoint, error) {
 // tomlError says where without showing what: a header may be a secret.
 func tomlError(err error) error {
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
-		return fmt.Errorf("line %d: %s", parse.Position.Line, parse.Message)
+		return fmt.Errorf("line %d: %s", parse.Position.Line, printable(parse.Message))
 	}
-	return errors.New(strings.TrimPrefix(err.Error(), "toml: "))
+	return errors.New(printable(strings.TrimPrefix(err.Error(), "toml: ")))
 }
 
 func (h hostTable) endpoint(name, dir, repo string) (Endpoint, error) {

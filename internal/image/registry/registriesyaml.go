@@ -131,7 +131,7 @@ func parseRegistries(data []byte, file string) (registriesFile, error) {
 		}
 		return " there"
 	})
-	return r, fmt.Errorf("%w: %s: %s; mend the file or move it away", ErrSettings, file, words)
+	return r, fmt.Errorf("%w: %s: %s; mend the file or move it away", ErrSettings, file, printable(words))
 }
 
 // check finds what would be wrong for every registry, so that a mistake shows

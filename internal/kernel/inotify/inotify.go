@@ -1,8 +1,11 @@
-package archives
+//go:build linux
+
+// Package inotify tells when the files of one directory have come, changed or gone (inotify, Linux 2.6.13). fsnotify
+// does not pass on IN_CLOSE_WRITE, the end of a copy, which is what who reads whole files waits for.
+package inotify
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,42 +13,42 @@ import (
 
 // wanted are the events of the directory after which to look: writing ended, a
 // name came or went, and the end of the directory itself. IN_CREATE is for
-// links, which nobody writes. fsnotify does not pass IN_CLOSE_WRITE on.
+// links, which nobody writes.
 const wanted = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// watcher follows one directory (inotify, Linux 2.6.13). The zero value hears
-// nothing.
-type watcher struct {
+// Watcher follows one directory. The zero value hears nothing.
+type Watcher struct {
 	file *os.File
-	// changed has at most one message waiting: whoever reads it looks at all.
+	// Changed has at most one message waiting: whoever reads it looks at all.
 	// It is closed when the directory is no longer what it was.
-	changed chan struct{}
+	Changed chan struct{}
 }
 
-func watch(dir string) (*watcher, error) {
+// Watch begins to follow a directory.
+func Watch(dir string) (*Watcher, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	w := &watcher{file: os.NewFile(uintptr(fd), "inotify"), changed: make(chan struct{}, 1)}
+	w := &Watcher{file: os.NewFile(uintptr(fd), "inotify"), Changed: make(chan struct{}, 1)}
 	if _, err := unix.InotifyAddWatch(fd, dir, wanted); err != nil {
-		w.close()
+		w.Close()
 		return nil, os.NewSyscallError("inotify_add_watch", err)
 	}
 	go w.follow()
 	return w, nil
 }
 
-// close ends follow, whose read the runtime's poller wakes.
-func (w *watcher) close() {
+// Close ends follow, whose read the runtime's poller wakes.
+func (w *Watcher) Close() {
 	if w.file != nil {
 		w.file.Close()
 	}
 }
 
-func (w *watcher) follow() {
-	defer close(w.changed)
+func (w *Watcher) follow() {
+	defer close(w.Changed)
 	// Room for many events; each takes at most 16 bytes and a name.
 	buf := make([]byte, 64*(unix.SizeofInotifyEvent+unix.NAME_MAX+1))
 	for {
@@ -54,7 +57,7 @@ func (w *watcher) follow() {
 			return
 		}
 		select {
-		case w.changed <- struct{}{}:
+		case w.Changed <- struct{}{}:
 		default:
 		}
 	}
@@ -72,15 +75,4 @@ func endOf(events []byte) bool {
 		events = events[min(next, len(events)):]
 	}
 	return false
-}
-
-// hasWriter says whether somebody has the file open for writing: a read lease
-// is refused then (fcntl F_SETLEASE, Linux 2.4). File systems without leases
-// say no.
-func hasWriter(f *os.File) bool {
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	}
-	return errors.Is(err, unix.EAGAIN)
 }
