@@ -28,7 +28,8 @@ func (s *Store) parseConfig(c *candidate) error {
 	if err := json.Unmarshal(c.config, &c.spec); err != nil {
 		return fmt.Errorf("%w: image configuration: %w", ErrInvalidArchive, err)
 	}
-	if n := len(c.spec.RootFS.DiffIDs); n == 0 {
+	// An image made FROM scratch of nothing but settings has none, and says at least so.
+	if n := len(c.spec.RootFS.DiffIDs); n == 0 && c.spec.RootFS.Type != "layers" {
 		return fmt.Errorf("%w: image configuration lists no layers in rootfs.diff_ids", ErrInvalidArchive)
 	} else if n > s.limits.Layers {
 		return fmt.Errorf("%w: %d layers, at most %d are allowed", ErrLimit, n, s.limits.Layers)

@@ -10,6 +10,7 @@
 //	                       that 128 of them fit in one mount option page
 //	DIR/layers/N/layer.json  its diff id, the compressed digests it came as, sizes
 //	DIR/layers/N/frame.zst   what the layer's tar had besides file contents
+//	DIR/empty              nothing: what an image without layers is mounted from
 //	DIR/leases/            one file per user of an image, for this boot
 //	DIR/used/HEX           an empty file whose time is the image's last use
 //	DIR/tmp/               imports and pulls under way; emptied by Open

@@ -20,6 +20,7 @@ const (
 	layersDir  = "layers"
 	leasesDir  = "leases"
 	blobsDir   = "blobs/sha256"
+	emptyDir   = "empty"
 	layerFile  = "layer.json"
 	frameFile  = "frame.zst"
 	imagesFile = "images.json"

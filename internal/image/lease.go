@@ -48,6 +48,11 @@ func (s *Store) Prepare(ctx context.Context, imageID, key string) (Layers, func(
 			break
 		}
 	}
+	if len(out.Lower) == 0 {
+		// An image without layers; overlay wants one.
+		out.Lower = []string{filepath.Join(s.opts.Dir, emptyDir)}
+		out.Dir = s.opts.Dir
+	}
 	return out, release, nil
 }
 

@@ -2,8 +2,10 @@ package image
 
 import (
 	"fmt"
+	"runtime"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/cpu"
 )
 
 // baseVariants are what an architecture means without a variant (OCI image
@@ -15,6 +17,31 @@ func variant(p ocispec.Platform) string {
 		return baseVariants[p.Architecture]
 	}
 	return p.Variant
+}
+
+// hostPlatform is this machine. Programs for a later variant of amd64 need what
+// its psABI lists; what x/sys/cpu does not know (F16C, LZCNT, MOVBE) every
+// processor with the rest of v3 has.
+func hostPlatform() ocispec.Platform {
+	p := ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if p.Architecture != "amd64" {
+		return p
+	}
+	x := &cpu.X86
+	for _, level := range []struct {
+		variant string
+		has     bool
+	}{
+		{"v2", x.HasCX16 && x.HasPOPCNT && x.HasSSE3 && x.HasSSE41 && x.HasSSE42 && x.HasSSSE3},
+		{"v3", x.HasAVX && x.HasAVX2 && x.HasBMI1 && x.HasBMI2 && x.HasFMA && x.HasOSXSAVE},
+		{"v4", x.HasAVX512F && x.HasAVX512BW && x.HasAVX512CD && x.HasAVX512DQ && x.HasAVX512VL},
+	} {
+		if !level.has {
+			break
+		}
+		p.Variant = level.variant
+	}
+	return p
 }
 
 // matches says whether a program for have runs on want: variants grow.

@@ -6,14 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"skiff.dev/skiff/internal/kernel/rootfd"
 )
@@ -61,7 +59,7 @@ func Open(opts Options) (*Store, error) {
 		s.now = time.Now
 	}
 	if s.opts.Platform.OS == "" {
-		s.opts.Platform = ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+		s.opts.Platform = hostPlatform()
 	}
 	abs, err := filepath.Abs(opts.Dir)
 	if err != nil {
@@ -82,6 +80,10 @@ func (s *Store) open() error {
 		if err := os.MkdirAll(filepath.Join(s.opts.Dir, d), 0o700); err != nil {
 			return err
 		}
+	}
+	// It is the root of containers, for any user.
+	if err := os.Mkdir(filepath.Join(s.opts.Dir, emptyDir), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
 	}
 	var err error
 	if s.lock, err = lockDir(filepath.Join(s.opts.Dir, lockFile)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"skiff.dev/skiff/internal/kernel/cgroup"
+	"skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
 func TestExpand(t *testing.T) {
@@ -191,10 +192,10 @@ func TestLogTail(t *testing.T) {
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := logTail(path, 2048, 3); got != "line\nhalf whole\n" {
+	if got := nodeapi.LogTail(path, 2048, 3); got != "line\nhalf whole\n" {
 		t.Errorf("tail %q", got)
 	}
-	if got := logTail(path, 6, 80); got != "whole\n" {
+	if got := nodeapi.LogTail(path, 6, 80); got != "whole\n" {
 		t.Errorf("cut tail %q", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"skiff.dev/skiff/internal/kernel/rootfd"
+	"skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
 // containerStatus is the status of one container.
@@ -182,7 +183,7 @@ func (k *Kubelet) terminationMessage(pod *v1.Pod, c *v1.Container, r *containerR
 	}
 	text := readHead(k.messagePath(string(pod.UID), r.Name, r.Restarts), messageMax)
 	if text == "" && r.ExitCode != 0 && c.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError {
-		text = logTail(r.LogPath, messageLogMax, messageLogTail)
+		text = nodeapi.LogTail(r.LogPath, messageLogMax, messageLogTail)
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
 }

@@ -1,4 +1,4 @@
-package kubelet
+package nodeapi
 
 import (
 	"os"
@@ -17,7 +17,7 @@ func FuzzLogTail(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := logTail(path, limit, lines); len(got) > limit || strings.Count(got, "\n") > lines {
+		if got := LogTail(path, limit, lines); len(got) > limit || strings.Count(got, "\n") > lines {
 			t.Errorf("%d bytes, %d lines; limits %d and %d", len(got), strings.Count(got, "\n"), limit, lines)
 		}
 	})

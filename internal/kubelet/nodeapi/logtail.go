@@ -1,17 +1,15 @@
-package kubelet
+package nodeapi
 
 import (
 	"bytes"
 	"io"
 	"strings"
-
-	"skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
-// logTail gives the last lines of a container's log without the CRI's frame:
+// LogTail gives the last lines of a container's log without the CRI's frame:
 // at most limit bytes and lines lines.
-func logTail(path string, limit, lines int) string {
-	f, err := nodeapi.OpenLog(path)
+func LogTail(path string, limit, lines int) string {
+	f, err := OpenLog(path)
 	if err != nil {
 		return ""
 	}

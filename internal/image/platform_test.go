@@ -1,0 +1,76 @@
+package image
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"skiff.dev/skiff/test/testimage"
+)
+
+// The best variant that the machine can run is taken, and none that it cannot.
+func TestVariants(t *testing.T) {
+	index := func(variants ...string) manifestDoc {
+		var m manifestDoc
+		for _, v := range variants {
+			m.Manifests = append(m.Manifests, ocispec.Descriptor{Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64", Variant: v}})
+		}
+		return m
+	}
+	for _, c := range []struct {
+		node, want string
+		has        []string
+	}{
+		{"", "", []string{"", "v2", "v3"}},
+		{"v2", "v2", []string{"", "v2", "v3"}},
+		{"v3", "v3", []string{"v2", "v3", "v4", ""}},
+		{"v4", "v1", []string{"v1"}},
+		{"v2", "none", []string{"v3", "v4"}},
+		{"", "none", []string{"v2"}},
+	} {
+		got, err := pickPlatform(index(c.has...), ocispec.Platform{OS: "linux", Architecture: "amd64", Variant: c.node}, "x")
+		switch {
+		case c.want == "none":
+			if err == nil || !strings.Contains(err.Error(), "linux/amd64") {
+				t.Errorf("node %q takes %v of %q, %v", c.node, got.Platform, c.has, err)
+			}
+		case err != nil || got.Platform.Variant != c.want:
+			t.Errorf("node %q takes %v of %q, %v", c.node, got.Platform, c.has, err)
+		}
+	}
+	if p := hostPlatform(); p.OS != "linux" || p.Architecture != runtime.GOARCH {
+		t.Errorf("this machine is %+v", p)
+	}
+}
+
+// An image FROM scratch with nothing in it has settings and no layers.
+func TestNoLayers(t *testing.T) {
+	img := testimage.Image{Names: []string{"nothing:1"}, Config: ocispec.ImageConfig{User: "7"}}
+	for form, data := range map[string][]byte{"docker": archiveOf(t, img.WriteDockerArchive), "oci": archiveOf(t, img.WriteOCILayout)} {
+		s := openStore(t, Options{})
+		if _, err := s.Import(t.Context(), bytes.NewReader(data), ImportOptions{}); err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		layers, release, err := s.Prepare(t.Context(), "nothing:1", "c")
+		if err != nil || len(layers.Lower) != 1 {
+			t.Fatalf("%s: %+v, %v", form, layers, err)
+		}
+		if es, err := os.ReadDir(layers.Lower[0]); err != nil || len(es) > 0 || !strings.HasPrefix(layers.Lower[0], layers.Dir+"/") {
+			t.Errorf("%s: %v holds %v, %v", form, layers, es, err)
+		}
+		release()
+		var again bytes.Buffer
+		if err := s.Save(t.Context(), &again, "nothing:1"); err != nil {
+			t.Fatal(err)
+		}
+		other := openStore(t, Options{Dir: filepath.Join(t.TempDir(), "other")})
+		if imgs, err := other.Import(t.Context(), &again, ImportOptions{}); err != nil || imgs[0].Config.User != "7" {
+			t.Errorf("%s, saved and imported: %+v, %v", form, imgs, err)
+		}
+	}
+}
