@@ -112,6 +112,16 @@ func (c *Config) ArchiveDir() string { return filepath.Join(c.DataDir, "archives
 // CertsDir is containerd's form of the same, certs.d beside Registries.
 func (c *Config) CertsDir() string { return filepath.Join(filepath.Dir(c.Registries), "certs.d") }
 
+// ProvidersFile is the kubelet's CredentialProviderConfig, ProvidersDir holds the programs that it names.
+func (c *Config) ProvidersFile() string {
+	return filepath.Join(filepath.Dir(c.Registries), "credential-providers.yaml")
+}
+
+// ProvidersDir is where a credential provider is looked for by its name.
+func (c *Config) ProvidersDir() string {
+	return filepath.Join(filepath.Dir(c.Registries), "credential-providers")
+}
+
 // AuthFiles are the node's own files with credentials for registries, strongest
 // first. They may name programs that know them.
 func (c *Config) AuthFiles() []string {

@@ -62,5 +62,6 @@ func (d *daemon) registries() registry.Files {
 	return registry.Files{
 		Registries: d.cfg.Registries, Certs: d.cfg.CertsDir(), NoDefault: d.cfg.NoDefaultEndpoint,
 		Auth: d.cfg.AuthFiles(), Logins: d.cfg.LoginFiles(),
+		Providers: registry.NewProviders(d.cfg.ProvidersFile(), d.cfg.ProvidersDir()),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // authFile is what docker's config.json and containers' auth.json have in
@@ -17,20 +16,35 @@ type authFile struct {
 }
 
 // Credentials looks through the files, in their order, for the credentials of a
-// repository: those of the first file that has some, the most specific first. A
+// repository: those of the first file that has some, the most specific first;
+// between Auth and Logins the providers are asked. A
 // program docker-credential-NAME is run only where one of f.Auth names it in
 // credHelpers or credsStore. What is wrong with a file is an error beside what
 // the others give.
 func (f Files) Credentials(ctx context.Context, domain, repo string) ([]Credentials, error) {
 	var errs []error
-	for i, file := range slices.Concat(f.Auth, f.Logins) {
-		found, err := oneFile(ctx, file, domain, repo, i < len(f.Auth))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrSettings, file, err))
+	ask := func(files []string, programs bool) []Credentials {
+		for _, file := range files {
+			found, err := oneFile(ctx, file, domain, repo, programs)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%w: %s: %w", ErrSettings, file, err))
+			}
+			if len(found) > 0 {
+				return found
+			}
 		}
-		if len(found) > 0 {
-			return found, nil
-		}
+		return nil
+	}
+	if found := ask(f.Auth, true); len(found) > 0 {
+		return found, nil
+	}
+	found, err := f.Providers.credentials(ctx, domain, repo)
+	if len(found) > 0 {
+		return found, nil
+	}
+	errs = append(errs, err)
+	if found := ask(f.Logins, false); len(found) > 0 {
+		return found, nil
 	}
 	return nil, errors.Join(errs...)
 }

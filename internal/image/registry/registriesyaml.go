@@ -113,14 +113,23 @@ func readRegistries(file string) (registriesFile, error) {
 
 func parseRegistries(data []byte, file string) (registriesFile, error) {
 	r := registriesFile{file: file}
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	d.KnownFields(true)
-	err := d.Decode(&r)
+	err := decodeYAML(data, &r)
 	if err == nil {
 		err = r.check()
 	}
+	if err != nil {
+		return r, fmt.Errorf("%w: %s: %s; mend the file or move it away", ErrSettings, file, printable(err.Error()))
+	}
+	return r, nil
+}
+
+// decodeYAML takes no unknown field. Its errors show no value: it may be a password.
+func decodeYAML(data []byte, into any) error {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	err := d.Decode(into)
 	if err == nil || errors.Is(err, io.EOF) {
-		return r, nil
+		return nil
 	}
 	words := strings.TrimPrefix(err.Error(), "yaml: ")
 	words = strings.ReplaceAll(strings.TrimPrefix(words, "unmarshal errors:\n  "), "\n ", ";")
@@ -131,7 +140,7 @@ func parseRegistries(data []byte, file string) (registriesFile, error) {
 		}
 		return " there"
 	})
-	return r, fmt.Errorf("%w: %s: %s; mend the file or move it away", ErrSettings, file, printable(words))
+	return errors.New(words)
 }
 
 // check finds what would be wrong for every registry, so that a mistake shows

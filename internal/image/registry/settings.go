@@ -21,6 +21,8 @@ type Files struct {
 	// containers' auth.json; the first that fits a registry wins. Only those of
 	// Auth may name programs to run: the others were not written for skiff.
 	Auth, Logins []string
+	// Providers, if set, are asked where Auth has nothing.
+	Providers *Providers
 	// NoDefault leaves the registry itself out where it has mirrors.
 	NoDefault bool
 }
