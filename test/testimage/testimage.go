@@ -72,8 +72,14 @@ var epoch = time.Unix(1_700_000_000, 0)
 func (l Layer) Tar() ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
+	modes := map[string]int64{}
 	for _, m := range l {
 		hdr := m.Header
+		// A hard link has the mode of its file, and some unpackers set it.
+		if hdr.Typeflag == tar.TypeLink && hdr.Mode == 0 {
+			hdr.Mode = modes[hdr.Linkname]
+		}
+		modes[hdr.Name] = hdr.Mode
 		hdr.Size = int64(len(m.Body))
 		if hdr.ModTime.IsZero() {
 			hdr.ModTime = epoch

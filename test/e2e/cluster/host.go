@@ -113,12 +113,14 @@ func skiffProcesses(t testing.TB) []string {
 func cgroups(t testing.TB) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/"} {
-		dirs, err := filepath.Glob(pattern)
+	for _, pattern := range []string{"/sys/fs/cgroup/*/cgroup.procs", "/sys/fs/cgroup/*/*/cgroup.procs"} {
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found = append(found, dirs...)
+		for _, f := range files {
+			found = append(found, filepath.Dir(f))
+		}
 	}
 	slices.Sort(found)
 	return found

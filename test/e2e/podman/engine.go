@@ -1,0 +1,199 @@
+// Package podman lets Debian's podman use skiff-oci as its runtime, unchanged.
+package podman
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/test/e2e/cluster"
+	"skiff.dev/skiff/test/testimage"
+)
+
+const busybox = "localhost/busybox:latest"
+
+// engine is a podman with directories and cgroups of its own, so that it sees nothing of the machine's and leaves nothing.
+type engine struct {
+	dir    string
+	cgroup string // parent of all cgroups, in each hierarchy
+	flags  []string
+	env    []string
+}
+
+// start makes an engine that has one image, busybox.
+func start(t *testing.T) *engine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: containers are made of namespaces and cgroups")
+	}
+	if _, err := exec.LookPath("podman"); err != nil {
+		t.Skip("needs Debian's podman: make deps")
+	}
+	if out, err := exec.Command("make", "-C", cluster.Root(), "bin/skiff-oci").CombinedOutput(); err != nil {
+		t.Fatalf("building skiff-oci: %v\n%s", err, out)
+	}
+	dir := t.TempDir()
+	e := &engine{dir: dir, cgroup: "/skiff-podman-" + filepath.Base(filepath.Dir(dir))}
+	// vfs needs no file system of a certain kind below the temporary directory.
+	e.flags = []string{
+		"--runtime=" + filepath.Join(cluster.Root(), "bin/skiff-oci"), "--root=" + dir + "/root", "--runroot=" + dir + "/run",
+		"--tmpdir=" + dir + "/tmp", "--cgroup-manager=cgroupfs", "--storage-driver=vfs", "--events-backend=none",
+	}
+	conf := dir + "/containers.conf"
+	write(t, conf, "")
+	e.env = append(os.Environ(), "CONTAINERS_CONF="+conf, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+	t.Cleanup(func() { e.remove(t) })
+
+	image, err := testimage.Busybox(busybox)
+	if err != nil {
+		t.Skip(err)
+	}
+	var archive bytes.Buffer
+	if err := image.WriteDockerArchive(&archive); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/busybox.tar", archive.String())
+	e.ok(t, "load", "-q", "-i", dir+"/busybox.tar")
+	return e
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// remove ends all containers, whatever happened to the test, and takes away what podman and conmon leave.
+func (e *engine) remove(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{{"pod", "rm", "-f", "-a", "-t", "0"}, {"rm", "-f", "-a", "-t", "0"}} {
+		if out, code := e.try(args...); code != 0 {
+			t.Errorf("podman %s: %d\n%s", strings.Join(args, " "), code, out)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if place := strings.Fields(line)[1]; strings.HasPrefix(place, e.dir+"/") {
+			if err := unix.Unmount(place, unix.MNT_DETACH); err != nil {
+				t.Errorf("unmounting %s: %v", place, err)
+			}
+		}
+	}
+	eventually(t, "the cgroups to be empty", func() bool {
+		left, _ := filepath.Glob("/sys/fs/cgroup/*" + e.cgroup)
+		whole, _ := filepath.Glob("/sys/fs/cgroup" + e.cgroup)
+		left = append(left, whole...)
+		for _, dir := range left {
+			removeCgroup(dir)
+		}
+		return len(left) == 0
+	})
+}
+
+// removeCgroup removes a directory and those below it; files in it are the kernel's. It is refused while a process is left.
+func removeCgroup(dir string) {
+	below, _ := filepath.Glob(dir + "/*/cgroup.procs")
+	for _, f := range below {
+		removeCgroup(filepath.Dir(f))
+	}
+	_ = unix.Rmdir(dir)
+}
+
+// try runs podman and returns what it wrote and its exit code, or -1 where it did not end by itself.
+func (e *engine) try(args ...string) (string, int) {
+	cmd := exec.Command("podman", append(append([]string{}, e.flags...), args...)...)
+	cmd.Env = e.env
+	// The monitor of a container keeps standard output open when it goes to a pipe.
+	out, err := os.CreateTemp(e.dir, "output-")
+	if err != nil {
+		return err.Error(), -1
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	text, _ := os.ReadFile(out.Name())
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(text), exit.ExitCode()
+	}
+	if err != nil {
+		return err.Error(), -1
+	}
+	return string(text), 0
+}
+
+// want runs podman, which must end with code.
+func (e *engine) want(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	out, got := e.try(args...)
+	if got != code {
+		t.Fatalf("podman %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
+	}
+	return quiet(out)
+}
+
+func (e *engine) ok(t *testing.T, args ...string) string {
+	t.Helper()
+	return e.want(t, 0, args...)
+}
+
+// quiet drops the one warning that is a fact of the machine: podman raises limits, which takes CAP_SYS_RESOURCE.
+func quiet(out string) string {
+	var kept []string
+	for line := range strings.Lines(out) {
+		if !strings.Contains(line, "CAP_SYS_RESOURCE") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.TrimSpace(strings.ReplaceAll(strings.Join(kept, ""), "\r", ""))
+}
+
+// run runs a shell script in a new container with flags, and returns what it wrote.
+func (e *engine) run(t *testing.T, script string, flags ...string) string {
+	t.Helper()
+	return e.runs(t, 0, script, flags...)
+}
+
+func (e *engine) runs(t *testing.T, code int, script string, flags ...string) string {
+	t.Helper()
+	args := append([]string{"run", "--rm", "--cgroup-parent=" + e.cgroup}, flags...)
+	// podman takes one network only.
+	if !slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--network=") }) {
+		args = append(args, "--network=none")
+	}
+	return e.want(t, code, append(args, busybox, "sh", "-c", script)...)
+}
+
+// background starts a container that runs a shell script, and waits for the line "ready" in its log.
+func (e *engine) background(t *testing.T, name, script string, flags ...string) {
+	t.Helper()
+	args := append([]string{"run", "-d", "--name=" + name, "--network=none", "--cgroup-parent=" + e.cgroup}, flags...)
+	e.ok(t, append(args, busybox, "sh", "-c", script)...)
+	eventually(t, name+" to be ready", func() bool {
+		log, code := e.try("logs", name)
+		return code == 0 && strings.Contains(log, "ready")
+	})
+}
+
+// eventually waits at most ten seconds for what no event announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Errorf("waited in vain for %s", what)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
