@@ -130,7 +130,11 @@ func (a *app) globals(fs *flag.FlagSet, args []string) error {
 func (a *app) call(name string, args []string) (int, error) {
 	for _, v := range verbs() {
 		if v.name == name {
-			return v.run(a, args)
+			code, err := v.run(a, args)
+			if errors.Is(err, errHelped) {
+				return 0, nil
+			}
+			return code, err
 		}
 	}
 	return 3, &exitError{3, fmt.Errorf("No help topic for '%s'", name)}

@@ -43,7 +43,7 @@ func (a *app) printJSON(v any) (int, error) {
 
 func (a *app) state(args []string) (int, error) {
 	fs := newFlags("state")
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -61,7 +61,7 @@ func (a *app) kill(args []string) (int, error) {
 	fs := newFlags("kill")
 	all := fs.Bool("all", false, "")
 	fs.BoolVar(all, "a", false, "")
-	if helped, err := a.parse(fs, args, 1, 2); helped || err != nil {
+	if err := a.parse(fs, args, 1, 2); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -99,7 +99,7 @@ func (a *app) delete(args []string) (int, error) {
 	fs := newFlags("delete")
 	force := fs.Bool("force", false, "")
 	fs.BoolVar(force, "f", false, "")
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -120,7 +120,7 @@ func (a *app) resume(args []string) (int, error) { return a.freeze("resume", arg
 
 func (a *app) freeze(name string, args []string) (int, error) {
 	fs := newFlags(name)
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -146,7 +146,7 @@ func (a *app) ps(args []string) (int, error) {
 	fs := newFlags("ps")
 	format := fs.String("format", "table", "")
 	fs.StringVar(format, "f", "table", "")
-	if helped, err := a.parse(fs, args, 1, -1); helped || err != nil {
+	if err := a.parse(fs, args, 1, -1); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))

@@ -83,7 +83,7 @@ func (a *app) create(args []string) (int, error) {
 	var cf createFlags
 	fs := newFlags("create")
 	cf.define(fs)
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	o, err := cf.options(a, fs.Arg(0))
@@ -103,7 +103,7 @@ func (a *app) make(o oci.CreateOptions, socket string) (*oci.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.debugf("container %s: created, init is process %d, its cgroup %s", c.ID, c.Init.PID, c.CgroupPath())
+	a.debugCreated(c)
 	if err := sendPidfd(socket, "standard", c.Init); err != nil {
 		return nil, errors.Join(err, c.Delete(true))
 	}
@@ -134,7 +134,7 @@ func needConsole(p *specs.Process, socket string, detach bool) error {
 
 func (a *app) start(args []string) (int, error) {
 	fs := newFlags("start")
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	c, err := a.load(fs.Arg(0))
@@ -152,7 +152,7 @@ func (a *app) runVerb(args []string) (int, error) {
 	fs.BoolVar(detach, "d", false, "")
 	keep := fs.Bool("keep", false, "")
 	fs.Bool("no-subreaper", false, "")
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	o, err := cf.options(a, fs.Arg(0))
@@ -162,6 +162,7 @@ func (a *app) runVerb(args []string) (int, error) {
 	if err := needConsole(o.Spec.Process, cf.console, *detach); err != nil {
 		return 1, err
 	}
+	o.PlainLines = true // a terminal of ours has its own way with them; with a socket it is the receiver's business
 	sig := catchSignals(*detach)
 	c, err := a.make(o, cf.pidfd)
 	if err != nil {

@@ -76,7 +76,7 @@ func (a *app) events(args []string) (int, error) {
 	fs := newFlags("events")
 	interval := fs.Duration("interval", 5*time.Second, "")
 	once := fs.Bool("stats", false, "")
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	if *interval <= 0 {

@@ -70,7 +70,7 @@ func (a *app) exec(args []string) (int, error) {
 	var e execFlags
 	fs := newFlags("exec")
 	e.define(fs)
-	if helped, err := a.parse(fs, args, 1, -1); helped || err != nil {
+	if err := a.parse(fs, args, 1, -1); err != nil {
 		return 1, err
 	}
 	code, err := a.execIn(&e, fs.Arg(0), fs.Args()[1:])
@@ -94,7 +94,7 @@ func (a *app) execIn(e *execFlags, id string, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	a.debugf("container %s: process %d executes", c.ID, proc.PID)
+	a.debugExec(c, proc, o.Spec)
 	if err := sendPidfd(e.pidfd, "setns", proc); err != nil {
 		return 0, errors.Join(err, pidfd.Signal(proc.PIDFD, unix.SIGKILL))
 	}
@@ -109,7 +109,7 @@ func (e *execFlags) options(a *app, c *oci.Container, args []string) (o oci.Exec
 		return o, errors.New("process args cannot be empty")
 	}
 	o = oci.ExecOptions{Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, ConsoleSocket: e.console,
-		PidFile: e.pidFile, IgnorePaused: e.ignorePaused, Warn: a.warn}
+		PlainLines: true, PidFile: e.pidFile, IgnorePaused: e.ignorePaused, Warn: a.warn}
 	if o.Spec, err = e.describe(c, args); err != nil {
 		return o, err
 	}

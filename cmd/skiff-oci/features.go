@@ -15,7 +15,7 @@ import (
 
 func (a *app) features(args []string) (int, error) {
 	fs := newFlags("features")
-	if helped, err := a.parse(fs, args, 0, 0); helped || err != nil {
+	if err := a.parse(fs, args, 0, 0); err != nil {
 		return 1, err
 	}
 	yes, no := true, false

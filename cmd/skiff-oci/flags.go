@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,27 +22,30 @@ func helpFlag(fs *flag.FlagSet) *bool {
 	return h
 }
 
+// errHelped says that help was asked for and given, so that there is nothing else to do.
+var errHelped = errors.New("help was printed")
+
 // parse reads a verb's flags and checks how many arguments follow; max < 0: any number, which are another program's
 // together with what looks like flags among them.
-func (a *app) parse(fs *flag.FlagSet, args []string, min, max int) (helped bool, err error) {
+func (a *app) parse(fs *flag.FlagSet, args []string, min, max int) error {
 	help := helpFlag(fs)
+	read := parseAnywhere
 	if max < 0 {
-		err = fs.Parse(args)
-	} else {
-		err = parseAnywhere(fs, args)
+		read = (*flag.FlagSet).Parse
 	}
+	err := read(fs, args)
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case *help:
 		a.verbUsage(fs)
-		return true, nil
+		return errHelped
 	case fs.NArg() < min:
-		return false, fmt.Errorf("%q requires at least %d argument(s)", fs.Name(), min)
+		return fmt.Errorf("%q requires at least %d argument(s)", fs.Name(), min)
 	case max >= 0 && fs.NArg() > max:
-		return false, fmt.Errorf("%q requires at most %d argument(s)", fs.Name(), max)
+		return fmt.Errorf("%q requires at most %d argument(s)", fs.Name(), max)
 	}
-	return false, nil
+	return nil
 }
 
 // parseAnywhere takes flags before, between and behind the arguments, as runc does (`delete ID --force`); "--" ends

@@ -50,13 +50,13 @@ func TestParse(t *testing.T) {
 		force := fs.Bool("f", false, "")
 		fs.BoolVar(force, "force", false, "")
 		file, number := fs.String("file", "", ""), fs.Int("number", 0, "")
-		helped, err := a.parse(fs, strings.Fields(c.line), 1, c.max)
+		err := a.parse(fs, strings.Fields(c.line), 1, c.max)
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%q: %v, want %q", c.line, err, c.err)
 			}
-		case helped || err != nil || strings.Join(fs.Args(), " ") != c.rest || *force != c.force || *file != c.file ||
+		case err != nil || strings.Join(fs.Args(), " ") != c.rest || *force != c.force || *file != c.file ||
 			*number != c.number:
 			t.Errorf("%q: %q, force %v, file %q, number %d, %v", c.line, fs.Args(), *force, *file, *number, err)
 		}
@@ -69,9 +69,9 @@ func TestHelp(t *testing.T) {
 		code       int
 		err        string
 	}{
-		{line: "", want: "crate - Open Container Initiative runtime"},
-		{line: "-h", want: "crate - Open Container Initiative runtime"},
-		{line: "help", want: "crate - Open Container Initiative runtime"},
+		{line: "", want: "crate, with the command line of runc - Open Container Initiative runtime"},
+		{line: "-h", want: "crate, with the command line of runc - Open Container Initiative runtime"},
+		{line: "help", want: "crate, with the command line of runc - Open Container Initiative runtime"},
 		{line: "help update", want: "crate update - "},
 		{line: "delete -h", want: "crate delete - "},
 		{line: "delete x --help", want: "   --force\n"},

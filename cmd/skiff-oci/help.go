@@ -11,9 +11,14 @@ import (
 )
 
 func (a *app) usage() (int, error) {
-	fmt.Fprintf(a.stdout, "NAME:\n   %s - Open Container Initiative runtime\n\n"+
-		"USAGE:\n   %[1]s [global options] command [command options] [arguments...]\n\nVERSION:\n   %s\n\nCOMMANDS:\n",
-		a.name, version.Skiff)
+	// Callers that look whether they have the command line of runc look for its name.
+	like := ""
+	if a.name != "runc" {
+		like = ", with the command line of runc"
+	}
+	fmt.Fprintf(a.stdout, "NAME:\n   %s%s - Open Container Initiative runtime\n\n"+
+		"USAGE:\n   %[1]s [global options] command [command options] [arguments...]\n\nVERSION:\n   %[3]s\n\nCOMMANDS:\n",
+		a.name, like, version.Skiff)
 	for _, v := range verbs() {
 		fmt.Fprintf(a.stdout, "   %-10s %s\n", v.name, v.usage)
 	}

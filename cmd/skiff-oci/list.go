@@ -18,7 +18,7 @@ func (a *app) list(args []string) (int, error) {
 	fs.StringVar(format, "f", "table", "")
 	quiet := fs.Bool("quiet", false, "")
 	fs.BoolVar(quiet, "q", false, "")
-	if helped, err := a.parse(fs, args, 0, 0); helped || err != nil {
+	if err := a.parse(fs, args, 0, 0); err != nil {
 		return 1, err
 	}
 	states, err := a.states()

@@ -21,7 +21,7 @@ func (a *app) update(args []string) (int, error) {
 	for _, f := range resourceFlags(complete(&specs.LinuxResources{})) {
 		fs.String(f.name, "", "")
 	}
-	if helped, err := a.parse(fs, args, 1, 1); helped || err != nil {
+	if err := a.parse(fs, args, 1, 1); err != nil {
 		return 1, err
 	}
 	r := &specs.LinuxResources{}

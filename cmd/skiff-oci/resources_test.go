@@ -67,7 +67,7 @@ func TestFlagResources(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := a.parse(fs, strings.Fields(c.line), 0, 0)
+		err := a.parse(fs, strings.Fields(c.line), 0, 0)
 		if err == nil {
 			err = a.flagResources(fs, complete(r))
 		}

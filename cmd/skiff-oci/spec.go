@@ -18,7 +18,7 @@ func (a *app) spec(args []string) (int, error) {
 	bundle := fs.String("bundle", "", "")
 	fs.StringVar(bundle, "b", "", "")
 	rootless := fs.Bool("rootless", false, "")
-	if helped, err := a.parse(fs, args, 0, 0); helped || err != nil {
+	if err := a.parse(fs, args, 0, 0); err != nil {
 		return 1, err
 	}
 	s := defaults.Spec()

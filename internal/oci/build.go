@@ -56,6 +56,7 @@ func (cr *creation) makePlan(context.Context) error {
 		}
 	}
 	p.process.console, p.process.umask, p.process.personality, p.process.ioprio = true, -1, -1, -1
+	p.process.plainLines = cr.o.PlainLines && cr.o.ConsoleSocket == ""
 	p.process.newKeyring, p.process.keyring = !cr.o.NoNewKeyring, keyringName(cr.o.ID)
 	if s.Process == nil {
 		return nil // `start` will say that there is nothing to run

@@ -117,8 +117,8 @@ func planLabels(p *processPlan, sp *specs.Process) error {
 	return nil
 }
 
-// cpuSet parses "0-3,7" into the mask of sched_setaffinity.
-func cpuSet(list string) ([]byte, error) {
+// CPUSet parses "0-3,7" into the mask of sched_setaffinity, the lowest CPUs first.
+func CPUSet(list string) ([]byte, error) {
 	var set unix.CPUSet
 	top := 0
 	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {

@@ -123,7 +123,9 @@ func (cr *creation) makeCgroup(context.Context) error {
 	cr.c.cg = m
 	cr.plan.cgroupV2 = m.Layout.V2
 	for i, h := range m.Layout.Hierarchies {
-		cr.plan.cgroups = append(cr.plan.cgroups, pair{h.Mount, m.Dirs()[i]})
+		if !h.Hybrid() { // programs in a container expect the controllers there, as they do with every runtime
+			cr.plan.cgroups = append(cr.plan.cgroups, pair{h.Mount, m.Dirs()[i]})
+		}
 	}
 	existed := m.Exists()
 	if existed {
@@ -144,8 +146,13 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()
 	}
-	cr.sp.tasks, err = m.Tasks()
+	if cr.sp.tasks, err = m.Tasks(); err != nil || cr.sp.tasks == nil {
+		return err
+	}
 	cr.files.owned = append(cr.files.owned, cr.sp.tasks...)
+	if cr.sp.into, err = m.Into(); cr.sp.into != nil {
+		cr.files.owned = append(cr.files.owned, cr.sp.into)
+	}
 	return err
 }
 
@@ -154,16 +161,34 @@ func roomy(s *specs.Spec) bool {
 	if s.Linux == nil || s.Linux.Resources == nil {
 		return true
 	}
-	if p := s.Linux.Resources.Pids; p != nil && p.Limit != nil && *p.Limit > 0 && *p.Limit < cgroup.RoomPids {
-		return false
-	}
 	c := s.Linux.Resources.CPU
 	return c == nil || c.Quota == nil || *c.Quota <= 0 || *c.Quota >= cgroup.RoomQuota
 }
 
+// fewPids tells whether there are to be fewer tasks than init needs while it is a Go program.
+func fewPids(r *specs.LinuxResources) bool {
+	return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit >= 0 && *r.Pids.Limit < cgroup.RoomPids
+}
+
 func (cr *creation) setLimits() error {
-	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil {
-		if err := cr.c.cg.Set(l.Resources); err != nil {
+	l := cr.o.Spec.Linux
+	if l == nil || l.Resources == nil {
+		return nil
+	}
+	r := *l.Resources
+	if fewPids(&r) {
+		r.Pids = nil // limitPids comes later
+	}
+	if err := cr.c.cg.Set(&r); err != nil {
+		return fmt.Errorf("linux.resources: %w", err)
+	}
+	return nil
+}
+
+// limitPids comes when init is ready, and starts no thread any more.
+func (cr *creation) limitPids() error {
+	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil && fewPids(l.Resources) {
+		if err := cr.c.cg.Set(&specs.LinuxResources{Pids: l.Resources.Pids}); err != nil {
 			return fmt.Errorf("linux.resources: %w", err)
 		}
 	}
@@ -287,6 +312,9 @@ func (cr *creation) handshake(ctx context.Context) error {
 		if cr.hooked || len(cr.plan.create) > 0 {
 			cr.undo = slices.Insert(cr.undo, 0, func() { cr.c.poststop(cr.o.Spec.Hooks) })
 		}
+		return err
+	}
+	if err := cr.limitPids(); err != nil {
 		return err
 	}
 	return cr.wire.f.Close()

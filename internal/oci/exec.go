@@ -60,8 +60,9 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 		}
 		defer sw.exe.Close()
 	}
+	pl.process.plainLines = o.PlainLines && o.ConsoleSocket == ""
 	pl.process.newKeyring, pl.process.keyring = !c.rec.OldKeyring, keyringName(c.ID)
-	if err := execAffinity(&pl.process, o.Spec.ExecCPUAffinity); err != nil {
+	if err := execAffinity(sw, &pl.process, sp.ExecCPUAffinity); err != nil {
 		return nil, err
 	}
 	c.joinAll(sw, &pl, &files)
@@ -77,6 +78,12 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 			return nil, err
 		}
 		files.owned = append(files.owned, sw.tasks...)
+		if sw.into, err = c.cg.Into(); err != nil {
+			return nil, err
+		}
+		if sw.into != nil {
+			files.owned = append(files.owned, sw.into)
+		}
 	}
 	ch, err := sw.run()
 	if err != nil {
@@ -220,17 +227,23 @@ func withDefaults(p, own *specs.Process) *specs.Process {
 	return &out
 }
 
-// execAffinity takes the final set; the initial one only matters while init starts.
-func execAffinity(p *processPlan, a *specs.CPUAffinity) (err error) {
-	if a == nil || a.Final == "" && a.Initial == "" {
+// execAffinity gives init the initial CPUs before it enters the cgroup, and the process the final ones; without those
+// it keeps what it has.
+func execAffinity(sw *spawn, p *processPlan, a *specs.CPUAffinity) (err error) {
+	if a == nil {
 		return nil
 	}
-	list := a.Final
-	if list == "" {
-		list = a.Initial
-	}
-	if p.affinity, err = cpuSet(list); err != nil {
-		return fmt.Errorf("process.execCPUAffinity: %w", err)
+	p.keepAffinity = true
+	for _, f := range [...]struct {
+		field, list string
+		to          *[]byte
+	}{{"initial", a.Initial, &sw.affinity}, {"final", a.Final, &p.affinity}} {
+		if f.list == "" {
+			continue
+		}
+		if *f.to, err = CPUSet(f.list); err != nil {
+			return fmt.Errorf("process.execCPUAffinity.%s: %w", f.field, err)
+		}
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
 	"strconv"
 
 	"golang.org/x/sys/unix"

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"unsafe"
@@ -14,6 +15,15 @@ import (
 // may not have.
 func (s *initState) applyAttributes() error {
 	p := &s.process
+	if len(p.affinity) > 0 {
+		if err := setAffinity(p.affinity); err != nil {
+			return fmt.Errorf("process.execCPUAffinity.final: %w", err)
+		}
+	} else if !p.keepAffinity {
+		// The CPUs that the caller confined itself to are not the container's: those are in its cgroup, and the kernel
+		// keeps to them (since 6.2 it remembers what was asked for across a change of cgroup).
+		_ = setAffinity(bytes.Repeat([]byte{0xff}, maxCPUs/8))
+	}
 	if p.scheduler.set {
 		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: uint32(p.scheduler.policy), Flags: p.scheduler.flags,
 			Nice: int32(p.scheduler.nice), Priority: uint32(p.scheduler.prio), Runtime: p.scheduler.runtime,
@@ -28,18 +38,23 @@ func (s *initState) applyAttributes() error {
 			return fmt.Errorf("process.ioPriority: ioprio_set: %w", e)
 		}
 	}
-	if len(p.affinity) > 0 {
-		_, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(p.affinity)), uintptr(unsafe.Pointer(&p.affinity[0])))
-		if e != 0 {
-			return fmt.Errorf("process.execCPUAffinity: sched_setaffinity: %w", e)
-		}
-	}
 	if p.personality >= 0 {
 		if _, _, e := unix.RawSyscall(unix.SYS_PERSONALITY, uintptr(p.personality), 0, 0); e != 0 {
 			return fmt.Errorf("linux.personality: personality: %w", e)
 		}
 	}
 	return s.applyLabels()
+}
+
+// maxCPUs is as many as a kernel can be built for (CONFIG_NR_CPUS).
+const maxCPUs = 8192
+
+func setAffinity(mask []byte) error {
+	_, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(mask)), uintptr(unsafe.Pointer(&mask[0])))
+	if e != 0 {
+		return os.NewSyscallError("sched_setaffinity", e)
+	}
+	return nil
 }
 
 // applyLabels names what execve shall confine the process with. The file is reached through a procfs that nobody could

@@ -30,11 +30,8 @@ func (s *initState) openConsole() error {
 	if err != nil {
 		return err
 	}
-	if p.rows != 0 || p.cols != 0 {
-		ws := unix.Winsize{Row: uint16(p.rows), Col: uint16(p.cols)}
-		if err := unix.IoctlSetWinsize(slave, unix.TIOCSWINSZ, &ws); err != nil {
-			return os.NewSyscallError("ioctl TIOCSWINSZ", err)
-		}
+	if err := p.shapeTerminal(slave); err != nil {
+		return err
 	}
 	if err := unix.Fchown(slave, int(p.uid), -1); err != nil && err != unix.EINVAL {
 		return os.NewSyscallError("fchown", err)
@@ -48,6 +45,25 @@ func (s *initState) openConsole() error {
 		return os.NewSyscallError("sendmsg", err)
 	}
 	return takeTerminal(slave)
+}
+
+// shapeTerminal comes before anybody can write to it.
+func (p *processPlan) shapeTerminal(slave int) error {
+	if p.rows != 0 || p.cols != 0 {
+		ws := unix.Winsize{Row: uint16(p.rows), Col: uint16(p.cols)}
+		if err := unix.IoctlSetWinsize(slave, unix.TIOCSWINSZ, &ws); err != nil {
+			return os.NewSyscallError("ioctl TIOCSWINSZ", err)
+		}
+	}
+	if !p.plainLines {
+		return nil
+	}
+	t, err := unix.IoctlGetTermios(slave, unix.TCGETS)
+	if err != nil {
+		return os.NewSyscallError("ioctl TCGETS", err)
+	}
+	t.Oflag &^= unix.ONLCR
+	return os.NewSyscallError("ioctl TCSETS", unix.IoctlSetTermios(slave, unix.TCSETS, t))
 }
 
 // openMaster opens ptmx of the container's devpts: of the mount made a moment ago, or in a running container of the

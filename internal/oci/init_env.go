@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,9 +51,7 @@ func (s *initState) addHome() {
 		p.env = slices.Delete(p.env, i, i+1)
 	}
 	home := "/"
-	if f, err := s.openPlain("/etc/passwd"); err == nil {
-		text, _ := io.ReadAll(io.LimitReader(f, passwdLimit))
-		f.Close()
+	if text, err := readPlain("/etc/passwd", passwdLimit); err == nil {
 		home = homeOf(string(text), p.uid)
 	}
 	p.env = append(p.env, "HOME="+home)
@@ -77,18 +73,21 @@ func lastOfEach(env []string) []string {
 	return out
 }
 
-// openPlain opens a regular file only: a pipe or a device of the image would hold init up.
-func (s *initState) openPlain(path string) (*os.File, error) {
+// readPlain reads a regular file only, up to a limit: a pipe or a device of the image would hold init up. It does not
+// make an os.File, which for a descriptor that does not block would set up Go's poller, for this one file.
+func readPlain(path string, limit int) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
+	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
 		return nil, unix.EINVAL
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	text := make([]byte, min(int(st.Size), limit))
+	n, err := unix.Pread(fd, text, 0)
+	return text[:max(n, 0)], err
 }
 
 func homeOf(passwd string, uid uint32) string {

@@ -260,8 +260,8 @@ func (s *initState) applyCaps() error {
 		return fmt.Errorf("process.capabilities: %w", err)
 	}
 	refused, err := caps.Ambient(caps.Set(p.ambient))
-	if refused != 0 {
-		s.warn("ambient capabilities %#x cannot be granted", uint64(refused))
+	for _, name := range refused.Names() {
+		s.warn("can't raise ambient capability %s: it has to be permitted and inheritable", name)
 	}
 	return err
 }

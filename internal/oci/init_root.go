@@ -76,8 +76,14 @@ func (s *initState) changeRoot() error {
 	return mount.Pivot(s.root)
 }
 
-// finishRoot comes after everything that is mounted or written in the root.
+// finishRoot comes after everything that is mounted or written in the root. What led to its parts is closed here: a
+// container that is created and waits for its start holds nothing that leads anywhere but to its root.
 func (s *initState) finishRoot() error {
+	for _, fd := range []int{s.null.fd, s.empty.fd, s.proc, s.devpts} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 	if s.newMounts && s.rootProp != 0 {
 		if err := unix.Mount("", "/", "", uintptr(s.rootProp), ""); err != nil {
 			return fmt.Errorf("setting the propagation of the root: %w", err)

@@ -24,6 +24,7 @@ type CreateOptions struct {
 	RootDir *os.File // unused with Rootfs; optional: an open directory used in place of Spec.Root.Path
 
 	ConsoleSocket string         // unix socket that gets the pty master (runc's protocol); empty: Process.Console
+	PlainLines    bool           // without ConsoleSocket: the terminal does not end lines in CR LF (ONLCR)
 	ExtraFiles    []*os.File     // become descriptors 3.. of the process
 	NoPivot       bool           // chroot in place of pivot_root, for a root that lives on a ramfs
 	NoNewKeyring  bool           // keep the caller's session keyring
@@ -47,6 +48,7 @@ type ExecOptions struct {
 	Spec          *specs.Process // Terminal, ConsoleSize, User, Args, Env, Cwd, Capabilities, NoNewPrivileges...
 	Stdio         [3]*os.File    // as in CreateOptions
 	ConsoleSocket string
+	PlainLines    bool // as in CreateOptions
 	ExtraFiles    []*os.File
 	Exe           *os.File
 	PidFile       string

@@ -105,6 +105,7 @@ type processPlan struct {
 	terminal      bool
 	rows, cols    uint32
 	console       bool // also put the terminal on /dev/console
+	plainLines    bool // the terminal does not end lines in CR LF
 	hasCaps       bool
 	bounding      uint64
 	effective     uint64
@@ -124,6 +125,7 @@ type processPlan struct {
 	scheduler     schedPlan
 	ioprio        int // -1: leave
 	affinity      []byte
+	keepAffinity  bool // without affinity: leave the CPUs that init has
 	newKeyring    bool
 	keyring       string
 }
@@ -221,6 +223,7 @@ func (p *processPlan) code(c *coder) {
 	coded(c, &p.rows)
 	coded(c, &p.cols)
 	c.flag(&p.console)
+	c.flag(&p.plainLines)
 	c.flag(&p.hasCaps)
 	for _, v := range []*uint64{&p.bounding, &p.effective, &p.permitted, &p.inheritable, &p.ambient} {
 		coded(c, v)
@@ -242,6 +245,7 @@ func (p *processPlan) code(c *coder) {
 	coded(c, &p.personality)
 	coded(c, &p.ioprio)
 	c.bytes(&p.affinity)
+	c.flag(&p.keepAffinity)
 	c.flag(&p.newKeyring)
 	c.str(&p.keyring)
 	p.scheduler.code(c)

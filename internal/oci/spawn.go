@@ -26,6 +26,8 @@ type spawn struct {
 	timeOffsets string // lines of timens_offsets
 	userNS      *os.File
 	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters; nil: the caller places init
+	into        *os.File   // with tasks, on a hybrid machine: directory of the version 2 cgroup that init is cloned into
+	affinity    []byte     // CPUs of init until it sets those of the process; nil: the caller's
 	uids        []syscall.SysProcIDMap
 	gids        []syscall.SysProcIDMap
 }
@@ -40,15 +42,27 @@ type child struct {
 // run clones init. A pid namespace applies to the children of the thread that entered it, so that thread is locked, and
 // given up if it cannot find back.
 func (s *spawn) run() (*child, error) {
-	if s.staged() {
+	start := s.fork
+	switch {
+	case s.staged():
 		if s.clone&unix.CLONE_NEWUSER != 0 {
 			return nil, errors.New("linux.namespaces: a new user namespace together with a time namespace is not supported")
 		}
-		return s.runStaged()
+		start = s.runStaged
+	case s.pidNS != nil:
+		start = s.forkInPidNS
 	}
-	if s.pidNS == nil {
-		return s.fork()
+	if len(s.affinity) > 0 {
+		return onThread(func() (*child, error) { return s.withAffinity(start) })
 	}
+	if s.pidNS == nil || s.staged() {
+		return start()
+	}
+	return onThread(start)
+}
+
+// onThread runs f on a thread of its own, which ends with it unless f unlocks it.
+func onThread(f func() (*child, error)) (*child, error) {
 	type result struct {
 		c   *child
 		err error
@@ -56,7 +70,7 @@ func (s *spawn) run() (*child, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		c, err := s.forkInPidNS()
+		c, err := f()
 		done <- result{c, err}
 	}()
 	r := <-done
@@ -77,6 +91,16 @@ func (s *spawn) forkInPidNS() (*child, error) {
 		runtime.UnlockOSThread() // else the thread ends with this goroutine
 	}
 	return c, err
+}
+
+// withAffinity starts init on the CPUs asked for: a child has its parent's. The thread stays locked and so ends, with its
+// CPUs, whatever start does.
+func (s *spawn) withAffinity(start func() (*child, error)) (*child, error) {
+	runtime.LockOSThread()
+	if err := setAffinity(s.affinity); err != nil {
+		return nil, fmt.Errorf("process.execCPUAffinity.initial: %w", err)
+	}
+	return start()
 }
 
 func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
@@ -101,6 +125,7 @@ func (s *spawn) fork() (*child, error) {
 		Env: initEnv(),
 		Sys: &syscall.SysProcAttr{Cloneflags: s.clone, PidFD: &fd, UidMappings: s.uids, GidMappings: s.gids},
 	}
+	s.cloneInto(attr.Sys)
 	if len(s.uids) > 0 {
 		attr.Sys.Credential = &syscall.Credential{}
 		attr.Sys.GidMappingsEnableSetgroups = true
@@ -116,6 +141,12 @@ func (s *spawn) fork() (*child, error) {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
 	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: len(s.tasks) > 0}, nil
+}
+
+func (s *spawn) cloneInto(attr *syscall.SysProcAttr) {
+	if s.into != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(s.into.Fd())
+	}
 }
 
 // initEnv spares init what it has no use for: it allocates little and lives for a millisecond, so no collector runs,

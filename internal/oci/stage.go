@@ -148,8 +148,9 @@ func (s *spawn) runStaged() (*child, error) {
 		return nil, err
 	}
 	defer done()
-	_, err = syscall.ForkExec(path, []string{"stage"},
-		&syscall.ProcAttr{Dir: "/", Files: fds, Sys: &syscall.SysProcAttr{PidFD: &fd}})
+	attr := &syscall.ProcAttr{Dir: "/", Files: fds, Sys: &syscall.SysProcAttr{PidFD: &fd}}
+	s.cloneInto(attr.Sys)
+	_, err = syscall.ForkExec(path, []string{"stage"}, attr)
 	runtime.KeepAlive(s)
 	if err != nil {
 		return nil, fmt.Errorf("running the stage: %w", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,20 @@ next:
 
 // Has tells whether capability number n is in s.
 func (s Set) Has(n int) bool { return s&(1<<n) != 0 }
+
+// Names are the members as a configuration writes them; one that this package does not know is a number.
+func (s Set) Names() (out []string) {
+	for n := range 64 {
+		switch {
+		case !s.Has(n):
+		case n < len(names):
+			out = append(out, "CAP_"+names[n])
+		default:
+			out = append(out, strconv.Itoa(n))
+		}
+	}
+	return out
+}
 
 // Len counts the members.
 func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }

@@ -20,7 +20,7 @@ import (
 // Hierarchy is one mounted cgroup file system.
 type Hierarchy struct {
 	Mount       string   // where it is mounted
-	Controllers []string // v1: "cpu", "cpuacct" or "name=systemd"; v2: none here, see cgroup.controllers
+	Controllers []string // v1: "cpu", "cpuacct" or "name=systemd"; v2: none here, see cgroup.controllers; hybrid's v2: ""
 }
 
 // Layout is how this machine mounts its cgroups.
@@ -29,8 +29,14 @@ type Layout struct {
 	Hierarchies []Hierarchy // v2: exactly one
 }
 
+// Hybrid tells whether the hierarchy is the version 2 of a machine whose controllers are on version 1.
+func (h Hierarchy) Hybrid() bool { return len(h.Controllers) == 1 && h.Controllers[0] == "" }
+
 // Root is where cgroups are mounted by convention, systemd's and everyone's.
 const Root = "/sys/fs/cgroup"
+
+// hybridDir is where version 2 is mounted on a hybrid machine.
+const hybridDir = "unified"
 
 // ErrNone says that no cgroup file system is mounted.
 var ErrNone = errors.New("no cgroup file system is mounted on " + Root)
@@ -48,16 +54,19 @@ func Detect() (Layout, error) {
 	var l Layout
 	for line := range strings.Lines(string(b)) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) != 3 || f[1] == "" { // 0:: is the empty v2 hierarchy of a hybrid machine
+		if len(f) != 3 {
 			continue
 		}
-		dir := filepath.Join(Root, strings.TrimPrefix(f[1], "name="))
-		if unix.Statfs(dir, &st) != nil || st.Type != unix.CGROUP_SUPER_MAGIC {
+		dir, magic := filepath.Join(Root, strings.TrimPrefix(f[1], "name=")), int64(unix.CGROUP_SUPER_MAGIC)
+		if f[1] == "" { // 0:: is the version 2 of a hybrid machine, without limits, but programs look for themselves there
+			dir, magic = filepath.Join(Root, hybridDir), unix.CGROUP2_SUPER_MAGIC
+		}
+		if unix.Statfs(dir, &st) != nil || st.Type != magic {
 			continue // a controller that nobody mounted
 		}
 		l.Hierarchies = append(l.Hierarchies, Hierarchy{Mount: dir, Controllers: strings.Split(f[1], ",")})
 	}
-	if len(l.Hierarchies) == 0 {
+	if len(l.Hierarchies) == 0 || l.Hierarchies[0].Hybrid() {
 		return Layout{}, ErrNone
 	}
 	return l, nil

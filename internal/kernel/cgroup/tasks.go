@@ -3,6 +3,8 @@ package cgroup
 import (
 	"errors"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // What the start of a small Go program wants: fewer tasks, or a smaller share of the CPU, and it dies or waits for
@@ -17,7 +19,10 @@ func (m *Manager) Tasks() (files []*os.File, err error) {
 	if m.Layout.V2 {
 		return nil, nil
 	}
-	for _, d := range m.dirs {
+	for i, d := range m.dirs {
+		if m.Layout.Hierarchies[i].Hybrid() {
+			continue
+		}
 		var fd int
 		if fd, err = openWrite(d, "tasks"); err != nil {
 			break
@@ -31,6 +36,17 @@ func (m *Manager) Tasks() (files []*os.File, err error) {
 		err = errors.Join(err, f.Close())
 	}
 	return nil, err
+}
+
+// Into opens the directory of a hybrid machine's version 2, into which a child can be cloned (clone3's CLONE_INTO_CGROUP,
+// Linux 5.7): the cheap way in there, which has no "tasks". It is nil where there is no such directory.
+func (m *Manager) Into() (*os.File, error) {
+	for i, h := range m.Layout.Hierarchies {
+		if h.Hybrid() {
+			return os.OpenFile(m.dirs[i], unix.O_PATH|unix.O_DIRECTORY, 0)
+		}
+	}
+	return nil, nil
 }
 
 // Roomy tells whether a v1 cgroup has room for a Go program to start in: it is not frozen, and not near its limits.

@@ -1,0 +1,105 @@
+package runtime
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func TestHelpEndsWell(t *testing.T) {
+	b := open(t)
+	for _, verb := range []string{"create", "exec", "checkpoint", "features"} {
+		if out := b.want(0, verb, "-h"); !strings.HasPrefix(out, "NAME:\n   skiff-oci "+verb) {
+			t.Errorf("help of %s: %q", verb, out)
+		}
+	}
+}
+
+// What reads the output of a terminal in the foreground is a program, or has a terminal of its own.
+func TestLinesOfTerminal(t *testing.T) {
+	b := open(t)
+	b.spec.Process.Terminal = true
+	b.same("lines", b.run("echo one; echo two"), "one\ntwo")
+}
+
+// A created container waits for its start with nothing open but standard files, its root and its sockets.
+func TestCreatedHoldsNothing(t *testing.T) {
+	b := open(t)
+	b.spec.Process.Args = []string{"true"}
+	b.save()
+	b.want(0, "create", "--pid-file", b.dir+"/pid", "held")
+	pid, err := os.ReadFile(b.dir + "/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := filepath.Glob("/proc/" + string(pid) + "/fd/*")
+	if err != nil || len(fds) == 0 {
+		t.Fatal(fds, err)
+	}
+	for _, fd := range fds {
+		to, err := os.Readlink(fd)
+		if n, _ := strconv.Atoi(filepath.Base(fd)); err != nil || n > 2 && to != "/" && !strings.HasPrefix(to, "socket:") && !strings.HasPrefix(to, "anon_inode:") {
+			t.Errorf("%s leads to %q (%v)", fd, to, err)
+		}
+	}
+}
+
+// The CPUs of the caller are not the container's; those of an exec are what it asks for, from before the cgroup on.
+func TestAffinity(t *testing.T) {
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil || all.Count() < 2 {
+		t.Skip("needs two CPUs")
+	}
+	if _, err := exec.LookPath("taskset"); err != nil {
+		t.Skip("needs taskset")
+	}
+	b := open(t)
+	cpus := "grep ^Cpus_allowed: /proc/self/status"
+	free := b.run(cpus)
+	b.launcher = []string{"taskset", "-c", "0"}
+	b.same("CPUs", b.run(cpus), free)
+	b.spec.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "1", Final: "0"}
+	b.run("sleep 1000", "-d")
+	id := b.want(0, "list", "-q")
+	one := b.want(0, "exec", id, "sh", "-c", cpus)
+	if one == free || !strings.HasSuffix(one, "1") {
+		t.Errorf("CPUs of an exec: %q, want the first alone", one)
+	}
+	if log, _ := b.try("--debug", "exec", id, "true"); !strings.Contains(log, "nsexec: affinity: 0x2") {
+		t.Errorf("the log does not tell of the CPUs at the start: %s", log)
+	}
+}
+
+// Fewer processes than init has threads: limits come when it is ready.
+func TestFewPids(t *testing.T) {
+	b := open(t)
+	for limit, want := range map[int64]string{0: "1", 1: "1", 3: "3"} {
+		b.spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
+		out := b.run("read x </sys/fs/cgroup/pids/pids.max 2>/dev/null || read x </sys/fs/cgroup/pids.max; echo $x")
+		b.same("limit "+strconv.Itoa(int(limit)), out, want)
+	}
+}
+
+// On a machine with both versions of cgroups a container is in its own on either, and so is an exec.
+func TestHybridCgroup(t *testing.T) {
+	var st unix.Statfs_t
+	if unix.Statfs("/sys/fs/cgroup/unified", &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
+		t.Skip("this machine has one version of cgroups")
+	}
+	b := open(t)
+	b.spec.Linux.CgroupsPath = "/test-hybrid"
+	b.run("sleep 1000", "-d")
+	id := b.want(0, "list", "-q")
+	b.same("an exec", b.want(0, "exec", id, "grep", "^0:", "/proc/self/cgroup"), "0::/test-hybrid")
+	b.same("init", b.want(0, "exec", id, "grep", "^0:", "/proc/1/cgroup"), "0::/test-hybrid")
+	b.want(0, "delete", "--force", id)
+	if _, err := os.Lstat("/sys/fs/cgroup/unified/test-hybrid"); err == nil {
+		t.Error("the version 2 cgroup was left behind")
+	}
+}
