@@ -103,7 +103,7 @@ func (a *app) make(o oci.CreateOptions, socket string) (*oci.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.debugCreated(c)
+	a.debugCreated(c, o.Spec)
 	if err := sendPidfd(socket, "standard", c.Init); err != nil {
 		return nil, errors.Join(err, c.Delete(true))
 	}
@@ -168,7 +168,13 @@ func (a *app) runVerb(args []string) (int, error) {
 	if err != nil {
 		return 1, fmt.Errorf("run failed: %w", err)
 	}
-	if err := c.Start(a.ctx); err != nil {
+	err = c.Start(a.ctx)
+	if e, ok := errors.AsType[oci.ExecveError](err); ok {
+		// To the one who waits for the program this is its end, not the runtime's: no log, as with runc.
+		fmt.Fprintln(os.Stderr, e)
+		return 1, c.Delete(true)
+	}
+	if err != nil {
 		return 1, fmt.Errorf("run failed: %w", errors.Join(err, c.Delete(true)))
 	}
 	a.debugf("container %s: started", c.ID)

@@ -39,8 +39,17 @@ func (a *app) features(args []string) (int, error) {
 				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.Flags()},
 			Apparmor: &features.Apparmor{Enabled: &yes}, Selinux: &features.Selinux{Enabled: &yes},
 			IntelRdt:        &features.IntelRdt{Enabled: &no},
+			MemoryPolicy:    memoryPolicy(),
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		},
 		Annotations: map[string]string{"dev.skiff.version": version.Skiff},
 	})
+}
+
+func memoryPolicy() *features.MemoryPolicy {
+	return &features.MemoryPolicy{
+		Modes: []string{string(specs.MpolDefault), string(specs.MpolBind), string(specs.MpolInterleave), string(specs.MpolWeightedInterleave),
+			string(specs.MpolPreferred), string(specs.MpolPreferredMany), string(specs.MpolLocal)},
+		Flags: []string{string(specs.MpolFNumaBalancing), string(specs.MpolFRelativeNodes), string(specs.MpolFStaticNodes)},
+	}
 }

@@ -114,6 +114,10 @@ func psTable(w io.Writer, pids []int, cols []column) error {
 			if i > 0 {
 				fmt.Fprint(tw, "\t")
 			}
+			if i == 0 && c.name == "pid" { // ps has numbers on the right, and callers look for the space before them
+				fmt.Fprintf(tw, "%7s", text(c))
+				continue
+			}
 			fmt.Fprint(tw, text(c))
 		}
 		fmt.Fprintln(tw)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -49,7 +51,7 @@ func (cr *creation) makePlan(context.Context) error {
 		p.create, p.start = hookPlans(s.Hooks.CreateContainer), hookPlans(s.Hooks.StartContainer)
 	}
 	if s.Linux != nil {
-		p.masked, p.readonly = s.Linux.MaskedPaths, s.Linux.ReadonlyPaths
+		p.masked, p.readonly = once(s.Linux.MaskedPaths), once(s.Linux.ReadonlyPaths)
 		p.sysctls = planSysctls(s.Linux.Sysctl)
 		if err := cr.planDevices(); err != nil {
 			return err
@@ -62,6 +64,16 @@ func (cr *creation) makePlan(context.Context) error {
 		return nil // `start` will say that there is nothing to run
 	}
 	return planProcess(&p.process, s.Process, s, cr.o.Seccomp, cr.o.Warn)
+}
+
+// once drops paths that appear again: a place is covered once.
+func once(paths []string) (out []string) {
+	for _, p := range paths {
+		if p = path.Clean(p); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // planNamespaces decides per namespace: new by clone, joined, or the caller's.
@@ -254,6 +266,9 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 		}
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		mp.kind = mountCgroup
+	}
+	if err := labelMount(&mp, cr.o.Spec); err != nil {
+		return err
 	}
 	cr.plan.mounts = append(cr.plan.mounts, mp)
 	return nil

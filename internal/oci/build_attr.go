@@ -32,8 +32,23 @@ func planAttributes(p *processPlan, sp *specs.Process, s *specs.Spec) error {
 		if err := planScheduler(&p.scheduler, sp.Scheduler); err != nil {
 			return err
 		}
+		r := resources(s)
+		p.scheduler.confined = r.CPU != nil && r.CPU.Cpus != ""
+	}
+	if s.Linux != nil {
+		if err := planMemory(&p.memory, s.Linux.MemoryPolicy); err != nil {
+			return err
+		}
 	}
 	return planLabels(p, sp)
+}
+
+// resources are those of a configuration, or none.
+func resources(s *specs.Spec) specs.LinuxResources {
+	if s.Linux == nil || s.Linux.Resources == nil {
+		return specs.LinuxResources{}
+	}
+	return *s.Linux.Resources
 }
 
 func personality(l *specs.LinuxPersonality) (int64, error) {
@@ -109,10 +124,34 @@ func planLabels(p *processPlan, sp *specs.Process) error {
 		p.profile = sp.ApparmorProfile
 	}
 	if sp.SelinuxLabel != "" {
-		if _, err := os.Lstat("/sys/fs/selinux/enforce"); err != nil {
+		if !hasSELinux() {
 			return fmt.Errorf("process.selinuxLabel: %q asked for, but this kernel has no SELinux", sp.SelinuxLabel)
 		}
 		p.label = sp.SelinuxLabel
+	}
+	return nil
+}
+
+func hasSELinux() bool {
+	_, err := os.Lstat("/sys/fs/selinux/enforce")
+	return err == nil
+}
+
+// labelMount gives what is mounted the label that the configuration wants for all mounts (linux.mountLabel). proc, sysfs
+// and mqueue have labels of their own in every policy, and a bind mount has those of its files.
+func labelMount(mp *mountPlan, s *specs.Spec) error {
+	if s.Linux == nil || s.Linux.MountLabel == "" {
+		return nil
+	}
+	if !hasSELinux() {
+		return fmt.Errorf("linux.mountLabel: %q asked for, but this kernel has no SELinux", s.Linux.MountLabel)
+	}
+	switch mp.fstype {
+	case "proc", "sysfs", "mqueue":
+		return nil
+	}
+	if mp.kind == mountFS {
+		mp.params = append(mp.params, "context="+s.Linux.MountLabel)
 	}
 	return nil
 }

@@ -190,6 +190,8 @@ func (c *Container) awaitExecve(w *wire, pid int, st specs.ContainerState, warn 
 			warn(string(body))
 		case kind == msgError:
 			return errors.New(string(body))
+		case kind == msgExecve:
+			return ExecveError(body)
 		default:
 			return fmt.Errorf("message %q in place of the end", kind)
 		}

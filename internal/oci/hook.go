@@ -127,7 +127,8 @@ func (s *initState) createHooks() error {
 	return s.runHooks("createContainer", s.create, s.stateJSON)
 }
 
-// startHooks have the environment of the process unless they name one of their own.
+// startHooks have the environment of the process unless they name one of their own, and no more rights than it has: they
+// are programs of the image, run by its user.
 func (s *initState) startHooks() error {
 	for i := range s.start {
 		if len(s.start[i].env) == 0 {

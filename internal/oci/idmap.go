@@ -23,6 +23,9 @@ func (cr *creation) mapMount(fd int, m *specs.Mount, o *mount.Options) error {
 		if !o.IDMap {
 			return nil
 		}
+		if cr.sp.userNS != nil { // a namespace that exists has its mappings
+			return idMapTree(fd, cr.sp.userNS, o.IDMapRec)
+		}
 		l := cr.o.Spec.Linux
 		if uids, gids = l.UIDMappings, l.GIDMappings; len(uids) == 0 {
 			return errors.New("options: idmap needs uidMappings and gidMappings, of the mount or of the container")
@@ -33,8 +36,12 @@ func (cr *creation) mapMount(fd int, m *specs.Mount, o *mount.Options) error {
 		return err
 	}
 	defer ns.Close()
+	return idMapTree(fd, ns, o.IDMapRec)
+}
+
+func idMapTree(fd int, ns *os.File, recursive bool) error {
 	attr := mount.Attr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: int(ns.Fd())}
-	if err := mount.SetAttr(fd, attr, o.IDMapRec); err != nil {
+	if err := mount.SetAttr(fd, attr, recursive); err != nil {
 		return fmt.Errorf("mapping ids: %w", err)
 	}
 	return nil

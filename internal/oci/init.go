@@ -59,10 +59,14 @@ func InitMain(args []string) {
 	}
 	unix.Umask(0)
 	err = s.run()
+	kind := byte(msgError)
+	if _, ok := errors.AsType[ExecveError](err); ok {
+		kind = msgExecve
+	}
 	if s.conn >= 0 {
-		_ = childWire(s.conn).send(msgError, err.Error(), -1)
+		_ = childWire(s.conn).send(kind, err.Error(), -1)
 	} else {
-		_ = s.up.send(msgError, err.Error(), -1)
+		_ = s.up.send(kind, err.Error(), -1)
 	}
 	os.Exit(1)
 }
@@ -80,7 +84,11 @@ func (s *initState) run() (err error) {
 		steps = execSteps
 	}
 	for _, st := range steps() {
-		if err := st.do(s); err != nil {
+		err := st.do(s)
+		if _, ok := errors.AsType[ExecveError](err); ok {
+			return err
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", st.name, err)
 		}
 	}

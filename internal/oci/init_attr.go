@@ -28,7 +28,10 @@ func (s *initState) applyAttributes() error {
 		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: uint32(p.scheduler.policy), Flags: p.scheduler.flags,
 			Nice: int32(p.scheduler.nice), Priority: uint32(p.scheduler.prio), Runtime: p.scheduler.runtime,
 			Deadline: p.scheduler.deadline, Period: p.scheduler.period}
-		if err := unix.SchedSetAttr(0, &a, 0); err != nil {
+		if err := unix.SchedSetAttr(0, &a, 0); err == unix.EPERM && p.scheduler.confined {
+			// sched_setattr(2): a deadline is for processes that may run on every CPU
+			return fmt.Errorf("process.scheduler: process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus): sched_setattr: %w", err)
+		} else if err != nil {
 			return fmt.Errorf("process.scheduler: sched_setattr: %w", err)
 		}
 	}
@@ -43,7 +46,26 @@ func (s *initState) applyAttributes() error {
 			return fmt.Errorf("linux.personality: personality: %w", e)
 		}
 	}
+	if err := p.memory.apply(); err != nil {
+		return err
+	}
 	return s.applyLabels()
+}
+
+// apply sets the policy of this thread, which execve keeps.
+func (m *memoryPlan) apply() error {
+	if !m.set {
+		return nil
+	}
+	var nodes unsafe.Pointer
+	var n int // one more than there are bits, says get_nodes in mm/mempolicy.c
+	if len(m.nodes) > 0 {
+		nodes, n = unsafe.Pointer(&m.nodes[0]), len(m.nodes)*64+1
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SET_MEMPOLICY, uintptr(m.mode), uintptr(nodes), uintptr(n)); e != 0 {
+		return fmt.Errorf("linux.memoryPolicy: set_mempolicy: %w", e)
+	}
+	return nil
 }
 
 // maxCPUs is as many as a kernel can be built for (CONFIG_NR_CPUS).

@@ -66,14 +66,12 @@ func makeNode(dir int, name string, d *devicePlan) error {
 		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return os.NewSyscallError("fstatat", err)
 		}
+		// "If a file already exists at path that does not match the requested device, the runtime MUST generate an error"
+		// (runtime-spec config-linux, "Devices").
 		if st.Mode&unix.S_IFMT != d.mode&unix.S_IFMT || st.Rdev != d.dev {
-			if err := unix.Unlinkat(dir, name, 0); err != nil {
-				return os.NewSyscallError("unlinkat", err)
-			}
-			err = unix.Mknodat(dir, name, d.mode, int(d.dev))
-		} else {
-			err = nil
+			return errors.New("there is another file at this path")
 		}
+		err = nil
 	}
 	if err != nil {
 		return os.NewSyscallError("mknodat", err)

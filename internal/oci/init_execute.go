@@ -50,7 +50,7 @@ func (s *initState) execute() error {
 		return err
 	}
 	err = syscall.Exec(file, p.args, p.env)
-	return fmt.Errorf("exec %s: %w", p.args[0], err) // unquoted as runc has it, which callers look for
+	return ExecveError("exec " + p.args[0] + ": " + err.Error()) // as runc has it, which callers look for
 }
 
 // lookPath finds the program as execvp does, with the PATH of the container; what is relative in it is taken from cwd,

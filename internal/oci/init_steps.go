@@ -23,8 +23,8 @@ func createSteps() []step {
 		{"finding the program", (*initState).findProgram},
 		{"reporting ready", (*initState).reportReady},
 		{"waiting for start", (*initState).waitStart},
-		{"running startContainer hooks", (*initState).startHooks},
 		{"dropping privileges", (*initState).becomeUser},
+		{"running startContainer hooks", (*initState).startHooks},
 		{"executing the process", (*initState).execute},
 	}
 }

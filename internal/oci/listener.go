@@ -29,7 +29,8 @@ func (c *Container) sendListener(f *os.File, pid int, st specs.ContainerState) e
 		return err
 	}
 	if err := HandOver(sec.ListenerPath, msg, f); err != nil {
-		return fmt.Errorf("linux.seccomp.listenerPath: %w", err)
+		// runc's words, which callers look for
+		return fmt.Errorf("linux.seccomp.listenerPath: failed to connect with seccomp agent: %w", err)
 	}
 	return nil
 }

@@ -28,3 +28,8 @@ var (
 	ErrNotCreated = errors.New("container is not in created state")
 	ErrNotStopped = errors.New("container is not stopped")
 )
+
+// ExecveError says that all was prepared and the kernel did not take the program. Its text is what a shell would say.
+type ExecveError string
+
+func (e ExecveError) Error() string { return string(e) }

@@ -123,6 +123,7 @@ type processPlan struct {
 	hasOOM        bool
 	personality   int64 // -1: leave
 	scheduler     schedPlan
+	memory        memoryPlan
 	ioprio        int // -1: leave
 	affinity      []byte
 	keepAffinity  bool // without affinity: leave the CPUs that init has
@@ -130,8 +131,16 @@ type processPlan struct {
 	keyring       string
 }
 
+// memoryPlan are the arguments of set_mempolicy.
+type memoryPlan struct {
+	set   bool
+	mode  int // with its flags
+	nodes []uint64
+}
+
 type schedPlan struct {
 	set                       bool
+	confined                  bool // the container has CPUs of its own
 	policy, nice, prio        int
 	flags                     uint64
 	runtime, deadline, period uint64
@@ -249,10 +258,14 @@ func (p *processPlan) code(c *coder) {
 	c.flag(&p.newKeyring)
 	c.str(&p.keyring)
 	p.scheduler.code(c)
+	c.flag(&p.memory.set)
+	coded(c, &p.memory.mode)
+	list(c, &p.memory.nodes, func(c *coder, v *uint64) { coded(c, v) })
 }
 
 func (s *schedPlan) code(c *coder) {
 	c.flag(&s.set)
+	c.flag(&s.confined)
 	coded(c, &s.policy)
 	coded(c, &s.nice)
 	coded(c, &s.prio)

@@ -259,8 +259,6 @@ func checkUnsupported(s *specs.Spec) error {
 	switch {
 	case l.IntelRdt != nil:
 		return errors.New("linux.intelRdt: Intel RDT is not supported")
-	case l.MemoryPolicy != nil:
-		return errors.New("linux.memoryPolicy: is not supported")
 	case len(l.NetDevices) > 0:
 		return errors.New("linux.netDevices: is not supported")
 	}

@@ -29,9 +29,10 @@ import (
 //	hands over the seccomp listener         <---  listener 'l' with the descriptor  (with SCMP_ACT_NOTIFY)
 //	state "created"                         <---  ready 'r'
 //	                                              accept() on start.sock            (create only)
-//	connects to start.sock                  --->  runs startContainer hooks, drops what is left, execve
+//	connects to start.sock                  --->  drops what is left, runs startContainer hooks, execve
 //	end of file: the program runs           <---  descriptor closes by close-on-exec
-//	the error                               <---  error 'e' text, exit 1            (any time, on either socket)
+//	the error                               <---  error 'e' text, exit 1            (any time, on either socket;
+//	                                              'x' when it is execve that fails)
 //
 // A closed socket before 'r' means that init died: the parent then reports the signal or exit code.
 const (
@@ -44,6 +45,7 @@ const (
 	msgListener = 'l'
 	msgReady    = 'r'
 	msgError    = 'e'
+	msgExecve   = 'x'
 )
 
 // packet is the largest piece sent at once; the kernel's default send buffer holds several.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func setCPUv1(_ *Manager, dir string, r *specs.LinuxResources) error {
@@ -22,8 +23,22 @@ func setCPUv1(_ *Manager, dir string, r *specs.LinuxResources) error {
 			return err
 		}
 	}
-	return errors.Join(setQuotaV1(dir, c), put(dir, "cpu.rt_period_us", nonzero(c.RealtimePeriod)),
-		put(dir, "cpu.rt_runtime_us", nonzero(c.RealtimeRuntime)))
+	return errors.Join(setQuotaV1(dir, c), setRealtimeV1(dir, nonzero(c.RealtimePeriod), nonzero(c.RealtimeRuntime)))
+}
+
+// setRealtimeV1 finds the order in which the kernel takes the two: the runtime may never be longer than the period.
+func setRealtimeV1(dir, period, runtime string) error {
+	err := put(dir, "cpu.rt_period_us", period)
+	if errors.Is(err, unix.EINVAL) && runtime != "" {
+		if err := put(dir, "cpu.rt_runtime_us", runtime); err != nil {
+			return err
+		}
+		return put(dir, "cpu.rt_period_us", period)
+	}
+	if err != nil {
+		return err
+	}
+	return put(dir, "cpu.rt_runtime_us", runtime)
 }
 
 // idle tells whether the group becomes idle: the kernel refuses shares and weights of those.

@@ -50,6 +50,8 @@ func rules(r *specs.LinuxResources) ([]rule, error) {
 		if w.access == "" {
 			w.access = "rwm"
 		}
+		// Configurations have been seen that mean the type by it; runc takes no notice.
+		w.access = strings.ReplaceAll(w.access, "a", "")
 		if strings.Trim(w.access, "rwm") != "" {
 			return nil, fmt.Errorf("devices[%d].access: %q has letters other than r, w, m", i, d.Access)
 		}
