@@ -25,7 +25,7 @@ func (cr *creation) makePlan(context.Context) error {
 		return err
 	}
 	p.fds = len(cr.files.list())
-	p.rootFD, p.noPivot = -1, cr.o.NoPivot
+	p.rootFD, p.noPivot, p.hostMounts = -1, cr.o.NoPivot, true
 	if err := cr.planNamespaces(); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (cr *creation) newNamespace(k namespace.Kind) {
 		cr.sp.timeOffsets = timeOffsets(cr.o.Spec.Linux.TimeOffsets)
 		return
 	case unix.CLONE_NEWNS:
-		cr.plan.newMounts = true
+		cr.plan.hostMounts = false
 	case unix.CLONE_NEWNET:
 		cr.plan.newNet = true
 	}
@@ -148,6 +148,14 @@ func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) {
 			return
 		}
 		cr.sp.userNS = f
+	case unix.CLONE_NEWNS:
+		// pivot_root in the host's own namespace would give the host another root.
+		path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+		if namespace.Same(path, "/proc/self/ns/mnt") {
+			return
+		}
+		cr.plan.hostMounts = namespace.Same(path, "/proc/1/ns/mnt")
+		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
 	default:
 		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
 	}
@@ -202,14 +210,7 @@ func (cr *creation) planRoot() error {
 	if root == "" { // an empty path would be the caller's own directory
 		return errors.New("root: must be given")
 	}
-	if !p.newMounts {
-		f, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return fmt.Errorf("root.path: %w", err)
-		}
-		p.rootFD = cr.files.add(f, true)
-		return nil
-	}
+	p.rootPath = root
 	fd, err := mount.Clone(unix.AT_FDCWD, root, true)
 	if err != nil {
 		return fmt.Errorf("root.path: %w", err)
@@ -220,11 +221,37 @@ func (cr *creation) planRoot() error {
 		return fmt.Errorf("root.path: %q is not a directory", root)
 	}
 	p.rootFD = cr.files.add(f, true)
+	if p.hostMounts {
+		if err := cr.unmountOnFail(fd, root); err != nil {
+			return err
+		}
+	}
 	// The copy of a shared mount is its peer, and "/" is shared wherever systemd runs: unless it is made a slave here,
 	// all that is mounted in the container shows up on the host, and pivot_root refuses to leave such a root.
 	if err := mount.SetAttr(fd, mount.Attr{Propagation: p.inward()}, true); err != nil {
 		return fmt.Errorf("root.path: setting the propagation of %q: %w", root, err)
 	}
+	return nil
+}
+
+// unmountOnFail takes back what init mounts in the caller's own mount namespace.
+func (cr *creation) unmountOnFail(tree int, place string) error {
+	fd, err := unix.FcntlInt(uintptr(tree), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	mine := os.NewFile(uintptr(fd), place)
+	cr.files.late = append(cr.files.late, mine)
+	cr.onFail(func() {
+		at, err := os.OpenFile(place, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return
+		}
+		defer at.Close()
+		if mount.ID(int(at.Fd())) == mount.ID(fd) { // init came as far as that
+			_ = unix.Unmount(place, unix.MNT_DETACH)
+		}
+	})
 	return nil
 }
 
@@ -240,7 +267,7 @@ func (p *plan) inward() uint64 {
 // planMount parses one entry of mounts[] and opens its source.
 func (cr *creation) planMount(i int, m *specs.Mount) error {
 	o := mount.ParseOptions(m.Options)
-	mp := mountPlan{dest: m.Destination, fstype: m.Type, source: m.Source, params: o.Params, fd: -1,
+	mp := mountPlan{dest: cr.inRoot(m.Destination), fstype: m.Type, source: m.Source, params: o.Params, fd: -1,
 		set: o.Attr.Set, clr: o.Attr.Clear, rset: o.RecAttr.Set, rclr: o.RecAttr.Clear,
 		propagation: o.Propagation, copyUp: o.CopyUp}
 	if mp.source == "" {
@@ -254,6 +281,11 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 		src := m.Source
 		if !filepath.IsAbs(src) {
 			src = filepath.Join(cr.o.Bundle, src)
+		}
+		mp.recursive = o.Recursive
+		if in := cr.inRoot(src); in != src {
+			mp.source, mp.mapped = in, o.IDMap || len(m.UIDMappings) > 0
+			break
 		}
 		fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
 		if err != nil {
@@ -272,6 +304,16 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 	}
 	cr.plan.mounts = append(cr.plan.mounts, mp)
 	return nil
+}
+
+// inRoot turns a path on the host that lies below the root directory into the container's path, as runc does: an
+// earlier mount may have made what a later one names.
+func (cr *creation) inRoot(p string) string {
+	root := cr.plan.rootPath
+	if rest, ok := strings.CutPrefix(path.Clean(p), root); ok && root != "" && root != "/" && (rest == "" || rest[0] == '/') {
+		return "/" + strings.TrimPrefix(rest, "/")
+	}
+	return p
 }
 
 // keyringName is the session keyring that the container's processes share.

@@ -23,7 +23,7 @@ var defaultDevices = [...]devicePlan{
 
 func (cr *creation) planDevices() error {
 	p := &cr.plan
-	p.fillDev = p.newMounts
+	p.fillDev = true
 	for _, m := range p.mounts {
 		if path.Clean(m.dest) == "/dev" && m.kind == mountBind {
 			p.fillDev = false

@@ -48,7 +48,7 @@ func create(ctx context.Context, o CreateOptions, steps []parentStep) (*Containe
 		o.Warn = func(string) {}
 	}
 	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), Warn: o.Warn, spec: o.Spec}}
-	defer cr.files.close()
+	defer cr.files.closeAll()
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			cr.rollback()
@@ -236,10 +236,22 @@ func (cr *creation) cloneInit(context.Context) error {
 		}
 		defer cr.sp.exe.Close()
 	}
+	if cr.mapped() {
+		cr.sp.joinEarly(cr.plan.joins)
+	}
 	if cr.child, err = cr.sp.run(); err != nil {
 		return err
 	}
+	cr.plan.joins = cr.sp.left(cr.plan.joins)
 	cr.onFail(cr.child.kill)
+	if cr.sp.userNS != nil { // mapSource may need it
+		fd, err := unix.FcntlInt(cr.sp.userNS.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+		}
+		cr.sp.userNS = os.NewFile(uintptr(fd), "userns")
+		cr.files.late = append(cr.files.late, cr.sp.userNS)
+	}
 	cr.files.close() // init's copies must be the only ones, or its death would go unseen
 	cr.c.Init = &Process{PID: cr.child.pid, PIDFD: cr.child.pidfd}
 	return nil
@@ -303,6 +315,7 @@ func (cr *creation) handshake(ctx context.Context) error {
 	stop := cr.wire.watch(ctx)
 	defer stop()
 	h := &handshake{wire: cr.wire, child: cr.child, warn: cr.o.Warn, proc: cr.c.Init, consoleSocket: cr.o.ConsoleSocket}
+	h.mapMount = cr.mapSource
 	h.sync = func() error {
 		cr.hooked = true
 		return cr.c.runtimeHooks(ctx, cr.o.Spec.Hooks)

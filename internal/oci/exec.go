@@ -85,10 +85,14 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 			files.owned = append(files.owned, sw.into)
 		}
 	}
+	if sw.userNS != nil {
+		sw.joinEarly(pl.joins)
+	}
 	ch, err := sw.run()
 	if err != nil {
 		return nil, err
 	}
+	pl.joins = sw.left(pl.joins)
 	files.close()
 	proc := &Process{PID: ch.pid, PIDFD: ch.pidfd}
 	if err := c.finishExec(ctx, o, w, ch, proc, &pl); err != nil {

@@ -6,6 +6,7 @@ import "os"
 type fileList struct {
 	files []*os.File
 	owned []*os.File
+	late  []*os.File // closed when all is done, not when init has its copies
 }
 
 func (l *fileList) add(f *os.File, owned bool) int {
@@ -23,6 +24,11 @@ func (l *fileList) close() {
 		f.Close()
 	}
 	l.owned = nil
+}
+
+func (l *fileList) closeAll() {
+	l.owned = append(l.owned, l.late...)
+	l.close()
 }
 
 // stdio adds the process's descriptors 0, 1, 2 and the extra ones behind them.

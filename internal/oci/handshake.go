@@ -14,6 +14,7 @@ type handshake struct {
 	proc          *Process
 	warn          func(string)
 	sync          func() error
+	mapMount      func(index string, tree *os.File) error
 	consoleSocket string
 }
 
@@ -37,8 +38,13 @@ func (h *handshake) run() error {
 			if err := h.console(file); err != nil {
 				return err
 			}
-		case msgSync:
-			if err := h.sync(); err != nil {
+		case msgSync, msgMap:
+			if kind == msgSync {
+				err = h.sync()
+			} else {
+				err = h.mapMount(string(body), file)
+			}
+			if err != nil {
 				return err
 			}
 			if err := h.wire.send(msgGo, nil); err != nil {

@@ -123,7 +123,11 @@ func hookPlans(hooks []specs.Hook) []hookPlan {
 	return out
 }
 
+// createHooks run in the root, as runc's do: their paths are the host's, and from there they find the container's.
 func (s *initState) createHooks() error {
+	if err := unix.Fchdir(s.root); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
 	return s.runHooks("createContainer", s.create, s.stateJSON)
 }
 

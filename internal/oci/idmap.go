@@ -47,6 +47,21 @@ func idMapTree(fd int, ns *os.File, recursive bool) error {
 	return nil
 }
 
+// mapSource maps the ids of a bind mount that init made of a source in the root.
+func (cr *creation) mapSource(index string, tree *os.File) error {
+	i, err := strconv.Atoi(index)
+	if err != nil || i < 0 || i >= len(cr.o.Spec.Mounts) || tree == nil {
+		return fmt.Errorf("mapping ids: message %q", index)
+	}
+	defer tree.Close()
+	m := &cr.o.Spec.Mounts[i]
+	o := mount.ParseOptions(m.Options)
+	if err := cr.mapMount(int(tree.Fd()), m, &o); err != nil {
+		return fmt.Errorf("mounts[%d]: %w", i, err)
+	}
+	return nil
+}
+
 // mapRoot mounts the overlay of a container in another user namespace: here, because layers can be id-mapped only by who
 // owns their file system. Files keep their owners on disk; what the container writes belongs to the mapped ids.
 func (cr *creation) mapRoot(ov *Overlay) error {

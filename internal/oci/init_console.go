@@ -36,7 +36,7 @@ func (s *initState) openConsole() error {
 	if err := unix.Fchown(slave, int(p.uid), -1); err != nil && err != unix.EINVAL {
 		return os.NewSyscallError("fchown", err)
 	}
-	if p.console && s.newMounts {
+	if p.console {
 		if err := s.bindConsole(slave); err != nil {
 			return fmt.Errorf("dev/console: %w", err)
 		}

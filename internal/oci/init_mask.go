@@ -13,7 +13,7 @@ import (
 // got: the container's own could be a link to a file worth writing to (CVE-2025-31133).
 func (s *initState) openNull() error {
 	s.null.fd, s.empty.fd = -1, -1
-	if !s.newMounts || len(s.masked) == 0 {
+	if len(s.masked) == 0 {
 		return nil
 	}
 	fd, err := mount.Clone(unix.AT_FDCWD, "/dev/null", false)
@@ -33,9 +33,6 @@ func (s *initState) openNull() error {
 
 // eachPlace calls cover with a descriptor of each path that is there.
 func (s *initState) eachPlace(field string, paths []string, cover func(p string, at int) error) error {
-	if !s.newMounts {
-		return nil
-	}
 	for _, p := range paths {
 		at, err := s.rootDir().Path(p)
 		if absent(err) {

@@ -3,8 +3,10 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +17,41 @@ import (
 func (s *initState) rootDir() mount.Root { return mount.Root{FD: s.root} }
 
 func (s *initState) mountAll() error {
-	if !s.newMounts {
-		return nil
-	}
 	for i := range s.mounts {
 		m := &s.mounts[i]
-		if err := s.mountOne(m); err != nil {
+		err := s.openSource(i, m)
+		if err == nil {
+			err = s.mountOne(m)
+		}
+		if err != nil {
 			return fmt.Errorf("mounts[%d] (%s on %q): %w", i, m.what(), m.dest, err)
 		}
 	}
 	return nil
+}
+
+// openSource opens the source of a bind mount that lies in the root. Its ids are mapped by the parent, which owns the file
+// system where we perhaps do not.
+func (s *initState) openSource(i int, m *mountPlan) error {
+	if m.kind != mountBind || m.fd >= 0 {
+		return nil
+	}
+	from, err := s.rootDir().Path(m.source)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	if m.fd, err = mount.Clone(from, "", m.recursive); err != nil {
+		return err
+	}
+	m.dir = mount.IsDir(m.fd)
+	if !m.mapped {
+		return nil
+	}
+	if err := s.up.send(msgMap, strconv.Itoa(i), m.fd); err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	return s.up.await()
 }
 
 func (m *mountPlan) what() string {

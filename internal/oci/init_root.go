@@ -9,71 +9,108 @@ import (
 	"skiff.dev/skiff/internal/kernel/mount"
 )
 
-// attachRoot makes the new root a mount in the container's mount namespace, because pivot_root wants a mount point. It
-// goes on top of "/": the one place that is certainly there and that the root of any user namespace can reach. Absolute
-// paths still lead into the old root, since a process starts below what is mounted over its own root.
+// attachRoot makes the new root a mount in the container's mount namespace, because pivot_root wants a mount point.
+//
+// It goes onto its own directory, where hooks look for it: createContainer hooks run in the container's namespaces with
+// the host's paths. An overlay has no such directory, and root of a user namespace may not be allowed to go there; then
+// it goes on top of "/", which is certainly there. Absolute paths still lead into the old root, since a process starts
+// below what is mounted over its own root.
+//
+// In the mount namespace of the caller the mount is the host's, and stays there when the container is gone, like all that
+// is mounted in it: that is what a configuration without a mount namespace asks for, and what runc does.
 func (s *initState) attachRoot() error {
-	if !s.newMounts {
-		return s.openPlainRoot()
-	}
-	// Nothing that is mounted below may travel to the host; what rootfsPropagation asks for is set at the end.
-	prop := uintptr(unix.MS_SLAVE)
-	if s.rootProp&unix.MS_PRIVATE != 0 {
-		prop = unix.MS_PRIVATE
-	}
-	if err := unix.Mount("", "/", "", prop|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("setting the propagation of /: %w", err)
-	}
-	fd := s.rootFD
-	if fd < 0 {
-		var attrs int
-		if s.overlay.readonly && s.overlay.upper == "" {
-			attrs = unix.MOUNT_ATTR_RDONLY
+	if !s.hostMounts {
+		// Nothing that is mounted below may travel to the host; what rootfsPropagation asks for is set at the end.
+		prop := uintptr(unix.MS_SLAVE)
+		if s.rootProp&unix.MS_PRIVATE != 0 {
+			prop = unix.MS_PRIVATE
 		}
-		var err error
-		fd, err = mount.Overlay(s.overlay.lower, s.overlay.upper, s.overlay.work, s.overlay.volatile, attrs)
-		if err != nil {
-			return err
+		if err := unix.Mount("", "/", "", prop|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("setting the propagation of /: %w", err)
 		}
 	}
+	fd, err := s.rootMount()
+	if err != nil {
+		return err
+	}
+	s.root = fd
+	if at := s.ownPlace(); at >= 0 {
+		defer unix.Close(at)
+		return mount.Attach(fd, at)
+	}
+	if s.hostMounts {
+		return fmt.Errorf("a root needs its own directory in the host's mount namespace")
+	}
+	s.rootPath = "/"
 	at, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "/", Err: err}
 	}
 	defer unix.Close(at)
-	if err := mount.Attach(fd, at); err != nil {
-		return err
-	}
-	s.root = fd
-	return nil
+	return mount.Attach(fd, at)
 }
 
-// openPlainRoot is for a container in its caller's mount namespace: nothing may be mounted, only the root changes.
-func (s *initState) openPlainRoot() error {
-	s.root = s.rootFD
-	if s.root < 0 {
-		return fmt.Errorf("an overlay root needs a mount namespace of its own")
+// rootMount is the root as a mount that is attached nowhere.
+func (s *initState) rootMount() (int, error) {
+	if s.rootFD >= 0 {
+		return s.rootFD, nil
 	}
-	return nil
+	var attrs int
+	if s.overlay.readonly && s.overlay.upper == "" {
+		attrs = unix.MOUNT_ATTR_RDONLY
+	}
+	return mount.Overlay(s.overlay.lower, s.overlay.upper, s.overlay.work, s.overlay.volatile, attrs)
+}
+
+// ownPlace opens the root's directory, or returns -1 where it cannot be reached or is not what the parent opened.
+func (s *initState) ownPlace() int {
+	if s.rootPath == "" {
+		return -1
+	}
+	at, err := unix.Open(s.rootPath, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	var a, b unix.Stat_t
+	if unix.Fstat(at, &a) != nil || unix.Fstat(s.root, &b) != nil || a.Ino != b.Ino || a.Dev != b.Dev {
+		unix.Close(at)
+		return -1
+	}
+	return at
 }
 
 func (s *initState) changeRoot() error {
-	if !s.newMounts || s.noPivot {
-		if err := unix.Fchdir(s.root); err != nil {
-			return os.NewSyscallError("fchdir", err)
-		}
-		if s.newMounts {
-			// Without pivot_root the old tree stays mounted; put the new one over it so that chroot's way out leads here.
-			if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-				return os.NewSyscallError("mount MS_MOVE", err)
-			}
-		}
-		if err := unix.Chroot("."); err != nil {
-			return os.NewSyscallError("chroot", err)
-		}
-		return os.NewSyscallError("chdir", unix.Chdir("/"))
+	if !s.hostMounts && !s.noPivot {
+		return mount.Pivot(s.root)
 	}
-	return mount.Pivot(s.root)
+	if !s.hostMounts {
+		if err := s.leaveOldRoot(); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchdir(s.root); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return os.NewSyscallError("chroot", err)
+	}
+	return os.NewSyscallError("chdir", unix.Chdir("/"))
+}
+
+// leaveOldRoot does what can be done without pivot_root. The old tree stays mounted; the new one is put over it, so that
+// chroot's way out leads here. An unmasked procfs or sysfs of the old tree must go: while one is in the mount namespace
+// the kernel lets a user namespace mount another, without the container's masks.
+func (s *initState) leaveOldRoot() error {
+	if err := mount.DropBare(s.rootPath); err != nil {
+		return err
+	}
+	if s.rootPath == "/" { // it lies over the old one already
+		return nil
+	}
+	if err := unix.Fchdir(s.root); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
+	return os.NewSyscallError("mount MS_MOVE", unix.Mount(".", "/", "", unix.MS_MOVE, ""))
 }
 
 // finishRoot comes after everything that is mounted or written in the root. What led to its parts is closed here: a
@@ -84,8 +121,8 @@ func (s *initState) finishRoot() error {
 			unix.Close(fd)
 		}
 	}
-	if s.newMounts && s.rootProp != 0 {
-		if err := unix.Mount("", "/", "", uintptr(s.rootProp), ""); err != nil {
+	if s.rootProp != 0 {
+		if err := mount.SetAttr(s.root, mount.Attr{Propagation: s.rootProp &^ unix.MS_REC}, s.rootProp&unix.MS_REC != 0); err != nil {
 			return fmt.Errorf("setting the propagation of the root: %w", err)
 		}
 	}
@@ -95,10 +132,8 @@ func (s *initState) finishRoot() error {
 		}
 		unix.Close(fd)
 	}
-	if s.newMounts {
-		s.makeCwd()
-	}
-	if s.readonlyFS && s.newMounts {
+	s.makeCwd()
+	if s.readonlyFS {
 		return mount.SetAttr(s.root, mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false)
 	}
 	return nil

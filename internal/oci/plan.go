@@ -10,11 +10,12 @@ type plan struct {
 	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
 	wantSync bool   // the parent runs hooks between namespaces and root
 
-	rootFD     int // bind mount of the root directory; -1 with an overlay
+	rootFD     int    // bind mount of the root directory; -1 with an overlay
+	rootPath   string // of the root directory on the host; empty with an overlay
 	overlay    overlayPlan
 	rootProp   uint64
 	noPivot    bool
-	newMounts  bool // a new mount namespace was made
+	hostMounts bool // the mount namespace is the caller's
 	newNet     bool // a new network namespace was made
 	mounts     []mountPlan
 	devices    []devicePlan
@@ -65,8 +66,10 @@ type mountPlan struct {
 	fstype      string
 	source      string
 	params      []string
-	fd          int // of a bind mount
+	fd          int // of a bind mount; -1: source is a path in the root, and may be made by an earlier mount
 	dir         bool
+	recursive   bool
+	mapped      bool // the parent maps the ids of what fd becomes
 	set, clr    uint64
 	rset, rclr  uint64
 	propagation []uint64
@@ -154,6 +157,7 @@ func (p *plan) code(c *coder) {
 	coded(c, &p.unshare)
 	c.flag(&p.wantSync)
 	coded(c, &p.rootFD)
+	c.str(&p.rootPath)
 	c.strs(&p.overlay.lower)
 	c.str(&p.overlay.upper)
 	c.str(&p.overlay.work)
@@ -161,7 +165,7 @@ func (p *plan) code(c *coder) {
 	c.flag(&p.overlay.volatile)
 	coded(c, &p.rootProp)
 	c.flag(&p.noPivot)
-	c.flag(&p.newMounts)
+	c.flag(&p.hostMounts)
 	c.flag(&p.newNet)
 	list(c, &p.mounts, codeMount)
 	list(c, &p.devices, codeDevice)
@@ -195,6 +199,8 @@ func codeMount(c *coder, m *mountPlan) {
 	c.strs(&m.params)
 	coded(c, &m.fd)
 	c.flag(&m.dir)
+	c.flag(&m.recursive)
+	c.flag(&m.mapped)
 	coded(c, &m.set)
 	coded(c, &m.clr)
 	coded(c, &m.rset)

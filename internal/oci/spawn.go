@@ -25,11 +25,19 @@ type spawn struct {
 	timeNS      *os.File
 	timeOffsets string // lines of timens_offsets
 	userNS      *os.File
+	joins       []early    // namespaces entered before a user namespace is: they may belong to the caller's
 	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters; nil: the caller places init
 	into        *os.File   // with tasks, on a hybrid machine: directory of the version 2 cgroup that init is cloned into
 	affinity    []byte     // CPUs of init until it sets those of the process; nil: the caller's
 	uids        []syscall.SysProcIDMap
 	gids        []syscall.SysProcIDMap
+}
+
+// early is a namespace to be entered by the thread that clones init.
+type early struct {
+	file *os.File
+	flag uint64
+	done bool // else it is left to init: nobody here has the right
 }
 
 // child is a running init.
@@ -46,14 +54,26 @@ func (s *spawn) run() (*child, error) {
 	switch {
 	case s.staged():
 		if s.clone&unix.CLONE_NEWUSER != 0 {
-			return nil, errors.New("linux.namespaces: a new user namespace together with a time namespace is not supported")
+			// The stage enters namespaces one after the other; who makes a time namespace in a new user namespace
+			// has to be in that one first.
+			ns, err := userNamespace(s.uids, s.gids)
+			if err != nil {
+				return nil, err
+			}
+			asked := *s
+			defer func() {
+				ns.Close()
+				s.userNS, s.clone = asked.userNS, asked.clone
+			}()
+			s.userNS = ns
+			s.clone &^= unix.CLONE_NEWUSER
 		}
 		start = s.runStaged
 	case s.pidNS != nil:
 		start = s.forkInPidNS
 	}
-	if len(s.affinity) > 0 {
-		return onThread(func() (*child, error) { return s.withAffinity(start) })
+	if len(s.affinity) > 0 || len(s.joins) > 0 {
+		return onThread(func() (*child, error) { return s.prepared(start) })
 	}
 	if s.pidNS == nil || s.staged() {
 		return start()
@@ -93,15 +113,53 @@ func (s *spawn) forkInPidNS() (*child, error) {
 	return c, err
 }
 
-// withAffinity starts init on the CPUs asked for: a child has its parent's. The thread stays locked and so ends, with its
-// CPUs, whatever start does.
-func (s *spawn) withAffinity(start func() (*child, error)) (*child, error) {
+// prepared starts init on the CPUs asked for and in namespaces of the caller's user namespace: a child has its parent's.
+// The thread stays locked and so ends with all that, whatever start does.
+func (s *spawn) prepared(start func() (*child, error)) (*child, error) {
 	runtime.LockOSThread()
-	if err := setAffinity(s.affinity); err != nil {
-		return nil, fmt.Errorf("process.execCPUAffinity.initial: %w", err)
+	if len(s.affinity) > 0 {
+		if err := setAffinity(s.affinity); err != nil {
+			return nil, fmt.Errorf("process.execCPUAffinity.initial: %w", err)
+		}
+	}
+	for i := range s.joins {
+		j := &s.joins[i]
+		err := namespace.Enter(int(j.file.Fd()), uintptr(j.flag))
+		if err != nil && !errors.Is(err, unix.EPERM) {
+			return nil, fmt.Errorf("entering namespaces: %w", err)
+		}
+		j.done = err == nil
 	}
 	return start()
 }
+
+// joinEarly takes from the namespaces that init is to enter those that come before a user namespace. A process that has
+// entered that one has no rights over what belongs to another, such as the network that a caller has made.
+func (s *spawn) joinEarly(joins []join) {
+	for _, j := range joins {
+		if f := j.flag & earlyKinds; f != 0 {
+			s.joins = append(s.joins, early{file: s.files[j.fd], flag: f})
+		}
+	}
+}
+
+// left are the namespaces that are still to be entered by init.
+func (s *spawn) left(joins []join) (out []join) {
+	for _, j := range joins {
+		for _, e := range s.joins {
+			if e.done && e.file == s.files[j.fd] {
+				j.flag &^= e.flag
+			}
+		}
+		if j.flag != 0 {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// earlyKinds are those that a thread of a Go program can enter and clone a child into.
+const earlyKinds = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
 

@@ -152,10 +152,6 @@ func checkHostname(s *specs.Spec) error {
 }
 
 func checkMounts(s *specs.Spec) error {
-	ns, _ := findNamespace(s, specs.MountNamespace)
-	if len(s.Mounts) > 0 && ns == nil {
-		return errors.New("mounts: need a mount namespace of the container's own")
-	}
 	for i, m := range s.Mounts {
 		if m.Destination == "" {
 			return fmt.Errorf("mounts[%d].destination: must not be empty", i)

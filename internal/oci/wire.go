@@ -23,6 +23,8 @@ import (
 //	go 'g'                                  --->  enters the joined namespaces, makes the cgroup namespace,
 //	                                              sets host name, root, mounts, devices
 //	hands the pty master to its owner       <---  console 'c' with the descriptor   (with a terminal)
+//	maps the mount's ids                    <---  mount 'm' index and descriptor    (for those of sources in the root)
+//	go 'g'                                  --->
 //	runs prestart and createRuntime hooks   <---  sync 's'                          (with such hooks)
 //	go 'g'                                  --->  runs createContainer hooks, pivot_root, masks, sysctls
 //	                                        <---  warning 'w' text                  (any number, any time)
@@ -41,6 +43,7 @@ const (
 	msgGo       = 'g'
 	msgConsole  = 'c'
 	msgSync     = 's'
+	msgMap      = 'm'
 	msgWarning  = 'w'
 	msgListener = 'l'
 	msgReady    = 'r'

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/test/e2e/cluster"
 	"skiff.dev/skiff/test/testimage"
@@ -20,7 +21,7 @@ import (
 // bundle is a directory with a configuration and a root of busybox, and a state directory for its containers.
 type bundle struct {
 	t        *testing.T
-	dir      string
+	dir, id  string
 	spec     *specs.Spec
 	launcher []string // runs the program, such as taskset
 }
@@ -39,6 +40,7 @@ func open(t *testing.T) *bundle {
 		t.Fatalf("building skiff-oci: %v\n%s", err, out)
 	}
 	b := &bundle{t: t, dir: t.TempDir()}
+	b.id = strings.ReplaceAll(strings.TrimPrefix(b.dir, os.TempDir()+"/"), "/", "-")
 	b.unpack()
 	if out, code := b.try("spec", "--bundle", b.dir); code != 0 {
 		t.Fatal(out)
@@ -57,6 +59,9 @@ func open(t *testing.T) *bundle {
 		list, _ := b.try("list", "-q")
 		for id := range strings.FieldsSeq(list) {
 			b.try("delete", "--force", id)
+		}
+		// A container in the host's mount namespace leaves its mounts, and nobody wants the files in them removed.
+		for unix.Unmount(b.root(), unix.MNT_DETACH) == nil {
 		}
 	})
 	return b
@@ -150,7 +155,7 @@ func (b *bundle) runs(code int, script string, flags ...string) string {
 	b.t.Helper()
 	b.spec.Process.Args = []string{"sh", "-c", script}
 	b.save()
-	return b.want(code, append(append([]string{"run"}, flags...), "test-"+filepath.Base(filepath.Dir(b.dir)))...)
+	return b.want(code, append(append([]string{"run"}, flags...), b.id)...)
 }
 
 // refused runs a container that must not come to be, and looks for words in the reason.
