@@ -84,7 +84,7 @@ func sparseFile(path string, size int64) error {
 func TestLabelsOfAnImageAreNoInstructions(t *testing.T) {
 	n := newNode(t)
 	labels := map[string]string{labelKind: kindSandbox, labelSandbox: "other", "skiff.dev/quiet": "1"}
-	for _, name := range strings.Fields(`io.kubernetes.cri.container-type io.kubernetes.cri-o.TTY io.kubernetes.container.name io.kubernetes.pod.uid
+	for name := range strings.FieldsSeq(`io.kubernetes.cri.container-type io.kubernetes.cri-o.TTY io.kubernetes.container.name io.kubernetes.pod.uid
 		io.containerd.image.config.stop-signal containerd.io/restart.status containerd.io/gc.root containerd.io/restart.logpath
 		io.containerd.runc.v2.group org.opencontainers.runc.hooks cdi.k8s.io/vendor org.systemd.property.ExecStartPre run.oci.handler`) {
 		labels[name] = "evil"

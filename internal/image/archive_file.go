@@ -99,7 +99,7 @@ func scanTar(sec *io.SectionReader, limits Limits) (map[string]tarMember, error)
 	var names memberNames
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return members, nil
 		}
 		if err == nil {

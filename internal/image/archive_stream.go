@@ -51,7 +51,7 @@ func readStream(ctx context.Context, st *stage, r io.Reader, ev *events) (*strea
 	var names memberNames
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil {

@@ -104,7 +104,7 @@ func Layer(ctx context.Context, r io.Reader, dir string, opts Options) (Result, 
 func (u *unpacker) run(ctx context.Context, tr *tar.Reader) error {
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package podman
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -176,12 +177,7 @@ func idMaps(t *testing.T, dir string) bool {
 		return false
 	}
 	const ext4, xfs, btrfs, tmpfs = 0xef53, 0x58465342, 0x9123683e, 0x01021994
-	for _, magic := range []int64{ext4, xfs, btrfs, tmpfs} {
-		if int64(st.Type) == magic {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]int64{ext4, xfs, btrfs, tmpfs}, int64(st.Type))
 }
 
 func sharedNamespaces(t *testing.T, e *engine) {
