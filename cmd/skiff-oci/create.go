@@ -93,8 +93,10 @@ func (a *app) create(args []string) (int, error) {
 	if err := needConsole(o.Spec.Process, cf.console, true); err != nil {
 		return 1, err
 	}
-	_, err = a.make(o, cf.pidfd)
-	return 0, err
+	if _, err = a.make(o, cf.pidfd); err != nil {
+		return 1, a.notStarted("create", err)
+	}
+	return 0, nil
 }
 
 // make creates the container and hands its pidfd over.
@@ -108,6 +110,14 @@ func (a *app) make(o oci.CreateOptions, socket string) (*oci.Container, error) {
 		return nil, errors.Join(err, c.Delete(true))
 	}
 	return c, nil
+}
+
+// notStarted tells why in runc's words, which engines take apart: first whose fault it is, then which step it was.
+func (a *app) notStarted(verb string, err error) error {
+	if e, ok := errors.AsType[oci.InitError](err); ok {
+		return fmt.Errorf("%s %s failed: unable to start container process: error during container init: error %w", a.name, verb, e)
+	}
+	return fmt.Errorf("%s %s failed: %w", a.name, verb, err)
 }
 
 // sendPidfd hands a descriptor of the process to who listens on the socket, with runc's word for the kind of process.
@@ -166,7 +176,7 @@ func (a *app) runVerb(args []string) (int, error) {
 	sig := catchSignals(*detach)
 	c, err := a.make(o, cf.pidfd)
 	if err != nil {
-		return 1, fmt.Errorf("run failed: %w", err)
+		return 1, a.notStarted("run", err)
 	}
 	err = c.Start(a.ctx)
 	if e, ok := errors.AsType[oci.ExecveError](err); ok {
@@ -175,7 +185,7 @@ func (a *app) runVerb(args []string) (int, error) {
 		return 1, c.Delete(true)
 	}
 	if err != nil {
-		return 1, fmt.Errorf("run failed: %w", errors.Join(err, c.Delete(true)))
+		return 1, a.notStarted("run", errors.Join(err, c.Delete(true)))
 	}
 	a.debugf("container %s: started", c.ID)
 	if *detach {

@@ -193,7 +193,7 @@ func (c *Container) awaitExecve(w *wire, pid int, st specs.ContainerState, warn 
 		case kind == msgWarning:
 			warn(string(body))
 		case kind == msgError:
-			return errors.New(string(body))
+			return InitError(body)
 		case kind == msgExecve:
 			return ExecveError(body)
 		default:

@@ -31,7 +31,7 @@ func (h *handshake) run() error {
 		case msgReady:
 			return nil
 		case msgError:
-			return errors.New(string(body))
+			return InitError(body)
 		case msgWarning:
 			h.warn(string(body))
 		case msgConsole:

@@ -51,7 +51,7 @@ func runHook(ctx context.Context, h *hookPlan, state []byte) error {
 	case err != nil:
 		return fmt.Errorf("hook %q: %w", h.path, err)
 	case st.Signal != 0:
-		return fmt.Errorf("hook %q: killed by signal %d%s", h.path, int(st.Signal), output(out))
+		return fmt.Errorf("hook %q: killed by signal %d (%v)%s", h.path, int(st.Signal), st.Signal, output(out))
 	case st.Code != 0:
 		return fmt.Errorf("hook %q: exit status %d%s", h.path, st.Code, output(out))
 	}

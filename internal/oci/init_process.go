@@ -59,10 +59,33 @@ func (s *initState) prepareProcess() error {
 	if p.umask >= 0 {
 		unix.Umask(p.umask)
 	}
+	if err := s.grantable(); err != nil {
+		return err
+	}
 	s.reopenNull()
 	s.ownStdio()
 	s.addHome()
 	return s.applyAttributes()
+}
+
+// grantable leaves out the capabilities that nobody here has to give: "Runtimes SHOULD NOT fail if the container
+// configuration requests capabilities that cannot be granted" (runtime-spec config.md, "Linux Process"), but warn.
+func (s *initState) grantable() error {
+	p := &s.process
+	if !p.hasCaps {
+		return nil
+	}
+	_, have, _, err := caps.Current()
+	if err != nil {
+		return err
+	}
+	for _, name := range (caps.Set(p.effective|p.permitted|p.inheritable|p.ambient) &^ have).Names() {
+		s.warn("process.capabilities: %s cannot be granted", name)
+	}
+	for _, set := range []*uint64{&p.effective, &p.permitted, &p.inheritable, &p.ambient} {
+		*set &= uint64(have)
+	}
+	return nil
 }
 
 func (s *initState) setRlimit(r rlimit) error {

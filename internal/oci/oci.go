@@ -29,6 +29,11 @@ var (
 	ErrNotStopped = errors.New("container is not stopped")
 )
 
+// InitError is what went wrong in the container's own init, whose steps name themselves: "mounting: ...".
+type InitError string
+
+func (e InitError) Error() string { return string(e) }
+
 // ExecveError says that all was prepared and the kernel did not take the program. Its text is what a shell would say.
 type ExecveError string
 

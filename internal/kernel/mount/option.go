@@ -12,6 +12,7 @@ type Options struct {
 	Remount, CopyUp bool
 	Attr            Attr     // of the mount alone
 	RecAttr         Attr     // "rro" and its like: of it and all below
+	Atime           bool     // Attr sets how times of access are kept; "atime" and "norelatime" only take something away
 	Propagation     []uint64 // in order, MS_REC included
 	Params          []string // for the file system itself
 	IDMap, IDMapRec bool
@@ -38,6 +39,8 @@ var flags = [...]flag{
 	{"nostrictatime", 0, unix.MOUNT_ATTR__ATIME},
 	{"nosymfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0}, {"symfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW},
 }
+
+const atimes = unix.MOUNT_ATTR__ATIME | unix.MOUNT_ATTR_NODIRATIME
 
 var propagations = [...]flag{
 	{"private", unix.MS_PRIVATE, 0}, {"rprivate", unix.MS_PRIVATE | unix.MS_REC, 0},
@@ -112,6 +115,7 @@ func (o *Options) add(w string) {
 	for _, f := range flags {
 		if f.name == w {
 			o.Attr.apply(f)
+			o.Atime = o.Atime || f.set&atimes != 0 || w == "relatime" // whose bits are all zero
 			return
 		}
 	}

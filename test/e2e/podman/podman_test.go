@@ -36,7 +36,7 @@ func TestPodman(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) { c.do(t, e) })
 		}
 	})
-	cluster.Snapshot(t).Only("skiff-").Compare(t, before.Only("skiff-"))
+	cluster.Snapshot(t).Only("TestPodman").Compare(t, before.Only("TestPodman"))
 }
 
 func expect(t *testing.T, what, got, want string) {

@@ -10,6 +10,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/caps"
 )
 
 func TestHelpEndsWell(t *testing.T) {
@@ -101,5 +103,24 @@ func TestHybridCgroup(t *testing.T) {
 	b.want(0, "delete", "--force", id)
 	if _, err := os.Lstat("/sys/fs/cgroup/unified/test-hybrid"); err == nil {
 		t.Error("the version 2 cgroup was left behind")
+	}
+}
+
+// A capability that this machine does not give is warned of, and the others are granted.
+func TestCapabilityThatNobodyHas(t *testing.T) {
+	b := open(t)
+	all := append(caps.All(), "CAP_NOT_YET")
+	b.spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+	b.spec.Process.Args = []string{"grep", "^CapEff", "/proc/self/status"}
+	b.save()
+	have, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(have), "CapPrm:\t")
+	want, _, _ := strings.Cut(line, "\n")
+	out, code := b.try("run", b.id)
+	if code != 0 || !strings.Contains(out, "CapEff:\t"+want) || !strings.Contains(out, "CAP_NOT_YET") {
+		t.Errorf("exit code %d, %q; want %s", code, out, want)
 	}
 }

@@ -1,0 +1,67 @@
+package oci
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/mount"
+)
+
+const (
+	atimeGroup = unix.MOUNT_ATTR__ATIME | unix.MOUNT_ATTR_NODIRATIME
+	// lockable are the flags that the root of a user namespace may not take from what it got (mount_namespaces(7)).
+	lockable = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+)
+
+// bindAttrs are the flags of a bind mount as mount(8), and runc after it, give them: without any option that is a flag the
+// mount has its source's, with one it has those that are named and no others. Times of access are a group of their own,
+// which only changes when one of it is set. In a user namespace what the source has stays, and to ask for its opposite is
+// refused: root there must not undo what the host has set, and here it is the host that makes the mount.
+func bindAttrs(o *mount.Options, source uint64, mapped bool) (mount.Attr, error) {
+	a := o.Attr
+	if a.Zero() {
+		return a, nil
+	}
+	asked := a.Clear
+	a.Clear = (lockable | unix.MOUNT_ATTR_NOSYMFOLLOW) &^ a.Set
+	if mapped {
+		if bad := asked & source & lockable; bad != 0 {
+			return a, fmt.Errorf("taking flags %#x of the source away: %w", bad, unix.EPERM)
+		}
+		a.Clear &^= source & lockable
+	}
+	if !o.Atime {
+		return a, nil
+	}
+	if mapped && a.Set&atimeGroup != source&atimeGroup {
+		return a, fmt.Errorf("changing the source's times of access: %w", unix.EPERM)
+	}
+	a.Clear |= atimeGroup &^ (a.Set & unix.MOUNT_ATTR_NODIRATIME)
+	return a, nil
+}
+
+// attrsOf reads the flags of a mount.
+func attrsOf(fd int) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return 0, fmt.Errorf("fstatfs: %w", err)
+	}
+	var out uint64
+	for _, f := range [...]struct {
+		st   int64
+		attr uint64
+	}{
+		{unix.ST_RDONLY, unix.MOUNT_ATTR_RDONLY}, {unix.ST_NOSUID, unix.MOUNT_ATTR_NOSUID}, {unix.ST_NODEV, unix.MOUNT_ATTR_NODEV},
+		{unix.ST_NOEXEC, unix.MOUNT_ATTR_NOEXEC}, {unix.ST_NOATIME, unix.MOUNT_ATTR_NOATIME},
+		{unix.ST_NODIRATIME, unix.MOUNT_ATTR_NODIRATIME},
+	} {
+		if int64(st.Flags)&f.st != 0 {
+			out |= f.attr
+		}
+	}
+	if st.Flags&(unix.ST_RELATIME|unix.ST_NOATIME) == 0 {
+		out |= unix.MOUNT_ATTR_STRICTATIME
+	}
+	return out, nil
+}
