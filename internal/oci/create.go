@@ -269,6 +269,9 @@ func (cr *creation) saveCreating(context.Context) error {
 		Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
 		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}
+	if cr.c.cg.Relative() {
+		cr.c.rec.CgroupDirs = cr.c.cg.Dirs()
+	}
 	_, newPID := findNamespace(o.Spec, specs.PIDNamespace)
 	cr.c.rec.SharedPID, cr.c.rec.OldKeyring = !newPID, o.NoNewKeyring
 	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {

@@ -26,6 +26,7 @@ type record struct {
 	Bundle      string            `json:"bundle"`
 	Rootfs      string            `json:"rootfs"`
 	Cgroup      string            `json:"cgroup"`
+	CgroupDirs  []string          `json:"cgroupDirs,omitempty"` // of a relative path, which only its maker can resolve
 	Created     time.Time         `json:"created"`
 	Owner       int               `json:"owner"`
 	Namespaces  uint64            `json:"namespaces"`      // clone flags
@@ -100,7 +101,7 @@ func Load(stateDir, id string) (*Container, error) {
 	if err := json.Unmarshal(b, &c.rec); err != nil {
 		return nil, fmt.Errorf("loading container %q: %s: %w", id, recordFile, err)
 	}
-	if c.cg, err = cgroup.New(c.rec.Cgroup); err != nil {
+	if c.cg, err = cgroup.Reopen(c.rec.Cgroup, c.rec.CgroupDirs); err != nil {
 		return nil, fmt.Errorf("loading container %q: %w", id, err)
 	}
 	c.Init = &Process{PID: c.rec.PID}

@@ -126,6 +126,21 @@ func NewIn(l Layout, p string) (*Manager, error) {
 	return m, nil
 }
 
+// Reopen is New with the directories that an earlier New found: a relative path means another cgroup to a caller elsewhere.
+func Reopen(p string, dirs []string) (*Manager, error) {
+	m, err := New(p)
+	if err != nil {
+		return nil, err
+	}
+	if len(dirs) == len(m.dirs) {
+		m.dirs = dirs
+	}
+	return m, nil
+}
+
+// Relative tells whether the path was relative to the caller's own cgroup.
+func (m *Manager) Relative() bool { return !path.IsAbs(m.Path) }
+
 // systemdPath expands a slice's dashes into its parents, as systemd.slice(5) does.
 func systemdPath(slice, prefix, name string) string {
 	if slice == "" {

@@ -124,3 +124,27 @@ func TestCapabilityThatNobodyHas(t *testing.T) {
 		t.Errorf("exit code %d, %q; want %s", code, out, want)
 	}
 }
+
+// A relative path of cgroups is relative to who makes the container, not to who asks for it later.
+func TestRelativeCgroup(t *testing.T) {
+	b := open(t)
+	b.spec.Linux.CgroupsPath = "relative-" + b.id
+	b.run("sleep 1000", "-d")
+	dir := "/sys/fs/cgroup/pids"
+	if _, err := os.Stat(dir); err != nil {
+		dir = "/sys/fs/cgroup"
+	}
+	other := dir + "/elsewhere-" + b.id
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(other); err != nil {
+			t.Error(err)
+		}
+	})
+	want := b.want(0, "ps", "-f", "json", b.id)
+	b.launcher = []string{"sh", "-c", "echo $$ >" + other + "/cgroup.procs && exec \"$@\"", "sh"}
+	b.same("processes", b.want(0, "ps", "-f", "json", b.id), want)
+	b.want(0, "delete", "--force", b.id)
+}
