@@ -11,6 +11,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/oci"
 )
 
@@ -35,6 +36,8 @@ type (
 	cpuStats struct {
 		Usage      cpuUsage   `json:"usage"`
 		Throttling throttling `json:"throttling"`
+
+		PSI *cgroup.Pressure `json:"psi,omitempty"`
 	}
 	memoryEntry struct {
 		Limit   uint64 `json:"limit"`
@@ -46,6 +49,18 @@ type (
 		Usage memoryEntry       `json:"usage"`
 		Swap  memoryEntry       `json:"swap"`
 		Raw   map[string]uint64 `json:"raw,omitempty"`
+		PSI   *cgroup.Pressure  `json:"psi,omitempty"`
+	}
+	blkioEntry struct {
+		Major uint64 `json:"major,omitempty"`
+		Minor uint64 `json:"minor,omitempty"`
+		Op    string `json:"op,omitempty"`
+		Value uint64 `json:"value,omitempty"`
+	}
+	blkioStats struct {
+		Bytes []blkioEntry     `json:"ioServiceBytesRecursive,omitempty"`
+		Count []blkioEntry     `json:"ioServicedRecursive,omitempty"`
+		PSI   *cgroup.Pressure `json:"psi,omitempty"`
 	}
 	pidStats struct {
 		Current uint64 `json:"current,omitempty"`
@@ -55,6 +70,9 @@ type (
 		CPU    cpuStats    `json:"cpu"`
 		Memory memoryStats `json:"memory"`
 		Pids   pidStats    `json:"pids"`
+		Blkio  blkioStats  `json:"blkio"`
+
+		Hugetlb map[string]cgroup.HugePages `json:"hugetlb,omitempty"`
 	}
 )
 
@@ -65,11 +83,20 @@ func statsOf(c *oci.Container) (stats, error) {
 	}
 	return stats{
 		CPU: cpuStats{cpuUsage{s.CPUUsage, s.CPUSystem, s.CPUUser},
-			throttling{s.Periods, s.ThrottledPer, s.CPUThrottled}},
+			throttling{s.Periods, s.ThrottledPer, s.CPUThrottled}, c.Pressure("cpu")},
 		Memory: memoryStats{memoryEntry{s.MemoryLimit, s.MemoryUsage, s.MemoryMax, s.MemoryFails},
-			memoryEntry{Limit: s.SwapLimit, Usage: s.SwapUsage}, s.Memory},
-		Pids: pidStats{s.PIDs, s.PIDLimit},
+			memoryEntry{Limit: s.SwapLimit, Usage: s.SwapUsage}, s.Memory, c.Pressure("memory")},
+		Pids: pidStats{s.PIDs, s.PIDLimit}, Blkio: blkioOf(s.IO, c.Pressure("io")), Hugetlb: c.HugePages(),
 	}, nil
+}
+
+func blkioOf(io []cgroup.IOStat, psi *cgroup.Pressure) blkioStats {
+	out := blkioStats{PSI: psi}
+	for _, d := range io {
+		out.Bytes = append(out.Bytes, blkioEntry{d.Major, d.Minor, "Read", d.ReadBytes}, blkioEntry{d.Major, d.Minor, "Write", d.WriteBytes})
+		out.Count = append(out.Count, blkioEntry{d.Major, d.Minor, "Read", d.Reads}, blkioEntry{d.Major, d.Minor, "Write", d.Writes})
+	}
+	return out
 }
 
 func (a *app) events(args []string) (int, error) {

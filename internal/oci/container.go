@@ -66,6 +66,12 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 // Stats reads the cgroup.
 func (c *Container) Stats() (Stats, error) { return c.cg.Stats() }
 
+// Pressure is how long the container's processes waited for "cpu", "memory" or "io"; nil where nobody measures it.
+func (c *Container) Pressure(of string) *cgroup.Pressure { return c.cg.Pressure(of) }
+
+// HugePages is the use of huge pages by their size.
+func (c *Container) HugePages() map[string]cgroup.HugePages { return c.cg.HugePages() }
+
 // OOMKills counts the processes of this container that the kernel killed for want of memory.
 // It can still be read after init has ended, until Delete.
 func (c *Container) OOMKills() (uint64, error) { return c.cg.OOMKills() }
