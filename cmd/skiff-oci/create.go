@@ -56,7 +56,7 @@ func (c *createFlags) options(a *app, id string) (oci.CreateOptions, error) {
 	root, err := filepath.Abs(a.root)
 	return oci.CreateOptions{
 		ID: id, StateDir: root, Bundle: bundle, Spec: s, RawSpec: raw, ConsoleSocket: c.console, PidFile: c.pidFile,
-		NoPivot: c.noPivot, NoNewKeyring: c.noKeyring, ExtraFiles: extra, Warn: a.warn,
+		BareBinds: true, NoPivot: c.noPivot, NoNewKeyring: c.noKeyring, ExtraFiles: extra, Warn: a.warn,
 		Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
 	}, err
 }

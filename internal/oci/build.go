@@ -293,15 +293,13 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 		}
 		mp.dir = mount.IsDir(fd)
 		mp.fd = cr.files.add(os.NewFile(uintptr(fd), src), true)
-		source, err := attrsOf(fd)
-		if err != nil {
-			return fmt.Errorf("mounts[%d].source: %w", i, err)
+		if cr.o.BareBinds {
+			a, err := bindAttrs(&o, fd, cr.mapped())
+			if err != nil { // as if init had met it
+				return InitError(fmt.Sprintf("mounting: mounts[%d] (bind of %q on %q): %v", i, src, m.Destination, err))
+			}
+			mp.set, mp.clr = a.Set, a.Clear
 		}
-		a, err := bindAttrs(&o, source, cr.mapped())
-		if err != nil { // as if init had met it
-			return InitError(fmt.Sprintf("mounting: mounts[%d] (bind of %q on %q): %v", i, src, m.Destination, err))
-		}
-		mp.set, mp.clr = a.Set, a.Clear
 		if err := cr.mapMount(fd, m, &o); err != nil {
 			return fmt.Errorf("mounts[%d]: %w", i, err)
 		}

@@ -18,11 +18,21 @@ const (
 // mount has its source's, with one it has those that are named and no others. Times of access are a group of their own,
 // which only changes when one of it is set. In a user namespace what the source has stays, and to ask for its opposite is
 // refused: root there must not undo what the host has set, and here it is the host that makes the mount.
-func bindAttrs(o *mount.Options, source uint64, mapped bool) (mount.Attr, error) {
-	a := o.Attr
-	if a.Zero() {
-		return a, nil
+//
+// Pods do without this (CreateOptions.BareBinds): what the host forbids in a volume, such as suid files, stays forbidden.
+func bindAttrs(o *mount.Options, fd int, mapped bool) (mount.Attr, error) {
+	if o.Attr.Zero() {
+		return o.Attr, nil
 	}
+	source, err := attrsOf(fd)
+	if err != nil {
+		return o.Attr, err
+	}
+	return replaceAttrs(o, source, mapped)
+}
+
+func replaceAttrs(o *mount.Options, source uint64, mapped bool) (mount.Attr, error) {
+	a := o.Attr
 	asked := a.Clear
 	a.Clear = (lockable | unix.MOUNT_ATTR_NOSYMFOLLOW) &^ a.Set
 	if mapped {

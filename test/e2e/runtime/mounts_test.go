@@ -145,3 +145,23 @@ func TestNoPivot(t *testing.T) {
 	b.spec.Linux.Seccomp = nil
 	b.same("a procfs without masks", b.run("unshare -Urmpf mount -t proc none /mnt 2>/dev/null || mkdir -p /mnt && unshare -Urmpf mount -t proc none /mnt 2>/dev/null || echo refused", "--no-pivot"), "refused")
 }
+
+// The flags of a bind mount are those that are named, and its source's where none is.
+func TestFlagsOfBinds(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	b := open(t)
+	source := b.dir + "/source"
+	if err := os.Mkdir(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", source, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(source, unix.MNT_DETACH) })
+	for i, options := range [][]string{{"bind"}, {"bind", "ro"}, {"bind", "noexec", "relatime"}} {
+		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: fmt.Sprintf("/m%d", i), Type: "bind", Source: source, Options: options})
+	}
+	b.same("flags", b.run("grep -o ' /m[0-9] [^ ]*' /proc/self/mountinfo | sort"), "/m0 rw,nosuid,nodev,noatime\n /m1 ro,noatime\n /m2 rw,noexec,relatime")
+}
