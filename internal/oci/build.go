@@ -156,6 +156,11 @@ func (cr *creation) joinNamespace(k namespace.Kind, f *os.File) {
 		}
 		cr.plan.hostMounts = namespace.Same(path, "/proc/1/ns/mnt")
 		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
+	case unix.CLONE_NEWNET:
+		if len(cr.o.Spec.Linux.NetDevices) > 0 {
+			cr.netNS = f
+		}
+		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
 	default:
 		cr.plan.joins = append(cr.plan.joins, join{fd: cr.files.add(f, false), flag: uint64(k.Flag)})
 	}

@@ -20,6 +20,8 @@ import (
 
 // creation is one Create on its way; undo holds what to take back, newest last.
 type creation struct {
+	netNS *os.File // the network namespace that is joined, while network devices are to be moved there
+
 	o     CreateOptions
 	c     *Container
 	plan  plan
@@ -252,6 +254,9 @@ func (cr *creation) cloneInit(context.Context) error {
 		cr.sp.userNS = os.NewFile(uintptr(fd), "userns")
 		cr.files.late = append(cr.files.late, cr.sp.userNS)
 	}
+	if err := cr.keepNetNS(); err != nil {
+		return err
+	}
 	cr.files.close() // init's copies must be the only ones, or its death would go unseen
 	cr.c.Init = &Process{PID: cr.child.pid, PIDFD: cr.child.pidfd}
 	return nil
@@ -297,6 +302,9 @@ func (cr *creation) placeInit(context.Context) error {
 		err = cr.c.cg.Add(cr.child.pid, nil)
 	}
 	if err != nil {
+		return err
+	}
+	if err := cr.moveDevices(); err != nil {
 		return err
 	}
 	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)

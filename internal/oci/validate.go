@@ -11,6 +11,7 @@ import (
 
 	"skiff.dev/skiff/internal/kernel/mount"
 	"skiff.dev/skiff/internal/kernel/namespace"
+	"skiff.dev/skiff/internal/kernel/netdev"
 )
 
 // Validate checks what the kernel would only refuse later, or never, and names the field.
@@ -21,6 +22,7 @@ func Validate(s *specs.Spec) error {
 	for _, check := range []func(*specs.Spec) error{
 		checkVersion, checkRoot, checkProcess, checkNamespaces, checkMappings, checkHostname, checkMounts, checkPaths,
 		checkSysctls, checkHooks, checkUnsupported, checkTimeOffsets,
+		checkNetDevices,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -246,6 +248,30 @@ func checkHooks(s *specs.Spec) error {
 	return nil
 }
 
+func checkNetDevices(s *specs.Spec) error {
+	if s.Linux == nil || len(s.Linux.NetDevices) == 0 {
+		return nil
+	}
+	ns, isNew := findNamespace(s, specs.NetworkNamespace)
+	if ns == nil || !isNew && namespace.Same(ns.Path, "/proc/self/ns/net") {
+		return errors.New("linux.netDevices: unable to move network devices without a private NET namespace")
+	}
+	seen := map[string]bool{}
+	for name, d := range s.Linux.NetDevices {
+		as := netDeviceName(name, d)
+		switch {
+		case !netdev.ValidName(name) || strings.Contains(name, "%"):
+			return fmt.Errorf("linux.netDevices[%q]: is not the name of a network device", name)
+		case !netdev.ValidName(as):
+			return fmt.Errorf("linux.netDevices[%q].name: %q is not the name of a network device", name, as)
+		case seen[as] && !strings.Contains(as, "%d"):
+			return fmt.Errorf("linux.netDevices[%q].name: %q is used twice", name, as)
+		}
+		seen[as] = true
+	}
+	return nil
+}
+
 // checkUnsupported refuses clearly what this runtime does not do, rather than leave it out silently.
 func checkUnsupported(s *specs.Spec) error {
 	l := s.Linux
@@ -255,8 +281,6 @@ func checkUnsupported(s *specs.Spec) error {
 	switch {
 	case l.IntelRdt != nil:
 		return errors.New("linux.intelRdt: Intel RDT is not supported")
-	case len(l.NetDevices) > 0:
-		return errors.New("linux.netDevices: is not supported")
 	}
 	return nil
 }
