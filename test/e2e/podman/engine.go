@@ -104,11 +104,35 @@ func (e *engine) remove(t *testing.T) {
 
 // removeCgroup removes a directory and those below it; files in it are the kernel's. It is refused while a process is left.
 func removeCgroup(dir string) {
+	if !isCgroup(dir) { // podman's own work, in a directory that it took for a controller's
+		_ = os.RemoveAll(dir)
+		return
+	}
 	below, _ := filepath.Glob(dir + "/*/cgroup.procs")
 	for _, f := range below {
 		removeCgroup(filepath.Dir(f))
 	}
 	_ = unix.Rmdir(dir)
+}
+
+func isCgroup(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && (st.Type == unix.CGROUP_SUPER_MAGIC || st.Type == unix.CGROUP2_SUPER_MAGIC)
+}
+
+// strayController finds a directory beside those of mounted controllers: podman makes a pod's cgroup there too, and cannot
+// remove it again.
+func strayController() string {
+	if isCgroup("/sys/fs/cgroup") {
+		return ""
+	}
+	entries, _ := os.ReadDir("/sys/fs/cgroup")
+	for _, e := range entries {
+		if dir := filepath.Join("/sys/fs/cgroup", e.Name()); e.IsDir() && !isCgroup(dir) {
+			return dir
+		}
+	}
+	return ""
 }
 
 // try runs podman and returns what it wrote and its exit code, or -1 where it did not end by itself.
