@@ -193,8 +193,23 @@ func (s *Store) destroy(gone []garbage) {
 	}
 }
 
-// sweepUnreferenced runs at Open, before anyone else is there.
-func (s *Store) sweepUnreferenced() { s.destroy(s.detachUnreferenced()) }
+// sweepUnreferenced runs at Open, before anyone else is there. What a pull that
+// failed has brought stays for a while: it will be tried again.
+func (s *Store) sweepUnreferenced() {
+	var young []*layer
+	for _, l := range s.layers {
+		info, err := os.Stat(filepath.Join(s.layerDir(l.n), layerFile))
+		if err == nil && s.now().Sub(info.ModTime()) < partialAge {
+			l.holds++
+			young = append(young, l)
+		}
+	}
+	gone := s.detachUnreferenced()
+	for _, l := range young {
+		l.holds--
+	}
+	s.destroy(gone)
+}
 
 func bytesOf(gone []garbage) (n int64) {
 	for _, g := range gone {

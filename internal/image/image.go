@@ -13,6 +13,7 @@
 //	DIR/empty              nothing: what an image without layers is mounted from
 //	DIR/leases/            one file per user of an image, for this boot
 //	DIR/used/HEX           an empty file whose time is the image's last use
+//	DIR/partial/HEX        beginnings of compressed layers whose download broke off
 //	DIR/tmp/               imports and pulls under way; emptied by Open
 //
 // Compressed layers are not kept: an unpacked layer and its frame give back

@@ -21,6 +21,7 @@ const (
 	leasesDir  = "leases"
 	blobsDir   = "blobs/sha256"
 	emptyDir   = "empty"
+	partialDir = "partial"
 	layerFile  = "layer.json"
 	frameFile  = "frame.zst"
 	imagesFile = "images.json"

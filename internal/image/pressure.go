@@ -71,6 +71,9 @@ func (s *Store) Collect(ctx context.Context, t Thresholds) (Collection, error) {
 	if t.High >= 100 || c.Before < t.High {
 		return c, nil
 	}
+	if err := s.sweepPartials(0); err != nil {
+		return c, err
+	}
 	need := size/100*int64(100-t.Low) - free
 	c.Removed, c.Freed, err = s.Prune(ctx, PruneOptions{UnusedFor: t.Spare, Bytes: need})
 	if err != nil {

@@ -179,12 +179,7 @@ func (s *Store) pullLayer(ctx context.Context, st *stage, client *registry.Repos
 		return nil
 	}
 	defer release()
-	body, err := client.Blob(ctx, w.blob, w.blobSize)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	sl, err := st.unpack(ctx, body, w, ev.progress("downloading", string(w.blob), w.blobSize))
+	sl, err := s.fetchLayer(ctx, st, client, w, ev)
 	if err != nil {
 		return err
 	}
@@ -224,8 +219,8 @@ func (s *Store) claim(ctx context.Context, st *stage, d digest.Digest) (release 
 }
 
 // permanent says that trying again gives the same, so that layers that were
-// already fetched are of no use. After a broken connection they are kept until
-// the next Open or Prune: the next try fetches only what is missing.
+// already fetched are of no use. After a broken connection they are kept for a
+// day, or until the next Prune: the next try fetches only what is missing.
 func permanent(err error) bool {
 	for _, kind := range []error{ErrDigest, ErrInvalidArchive, ErrLimit, ErrPlatform, ErrNoSpace, registry.ErrContent, registry.ErrNotFound} {
 		if errors.Is(err, kind) {

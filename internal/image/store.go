@@ -76,7 +76,7 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir, usedDir} {
+	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir, usedDir, partialDir} {
 		if err := os.MkdirAll(filepath.Join(s.opts.Dir, d), 0o700); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (s *Store) open() error {
 		}
 		s.bootID = strings.TrimSpace(string(id))
 	}
-	if err := s.sweepTmp(); err != nil {
+	if err := errors.Join(s.sweepTmp(), s.sweepPartials(partialAge)); err != nil {
 		return err
 	}
 	if err := s.loadLayers(); err != nil {

@@ -71,7 +71,13 @@ func (c *Client) blob(ctx context.Context, d digest.Digest, size int64, next []*
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: blob %q: %w", ErrContent, string(d), err)
 	}
-	b := &blob{c: c, next: next, digest: d, size: size, ctx: ctx}
+	return c.part(ctx, d, 0, size, size, next)
+}
+
+// part is the bytes of a blob from at up to until, or to its end where the
+// registry knows no ranges: until then says so.
+func (c *Client) part(ctx context.Context, d digest.Digest, at, until, size int64, next []*Client) (*blob, error) {
+	b := &blob{c: c, next: next, digest: d, size: size, at: at, until: until, ctx: ctx}
 	if err := b.open(); err != nil {
 		b.Close()
 		return nil, err
@@ -84,10 +90,11 @@ type blob struct {
 	next   []*Client
 	digest digest.Digest
 	size   int64
-	at     int64
-	body   io.ReadCloser
-	ctx    context.Context
-	failed int
+	// at is where reading goes on, until where it ends.
+	at, until int64
+	body      io.ReadCloser
+	ctx       context.Context
+	failed    int
 	// cancel ends the request under way, as idle does when nothing comes.
 	cancel context.CancelCauseFunc
 	idle   *time.Timer
@@ -103,16 +110,17 @@ func (b *blob) open() error {
 		cancel(fmt.Errorf("%w: nothing came from %s for %v", ErrUnavailable, b.c.host, b.c.opts.IdleTimeout))
 	})
 	header := http.Header{}
-	if b.at > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.size-1))
+	if b.at > 0 || b.until < b.size {
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.until-1))
 	}
 	resp, err := b.c.get(ctx, "blobs/"+string(b.digest), b.what(), header)
 	if err != nil {
 		return err
 	}
 	b.body = resp.Body
-	if b.at > 0 && resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK {
 		// The registry knows no ranges: go through what we have once more.
+		b.until = b.size
 		if _, err := io.CopyN(io.Discard, b.body, b.at); err != nil {
 			return b.c.unreachable(b.what(), err)
 		}
@@ -126,20 +134,20 @@ func (b *blob) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.at += int64(n)
 		switch {
-		case b.at > b.size:
+		case b.at > b.until:
 			return 0, fmt.Errorf("%w: %s has more than the %d bytes its manifest says", ErrContent, b.what(), b.size)
 		case n > 0:
 			b.failed = 0
-			if b.at == b.size && err != nil {
+			if b.at == b.until && err != nil {
 				err = io.EOF
 			}
-			if err != io.EOF || b.at < b.size {
+			if err != io.EOF || b.at < b.until {
 				err = nil // what is wrong shows again in the next call
 			}
 			return n, err
 		case err == nil:
 			continue
-		case b.at == b.size && err == io.EOF:
+		case b.at == b.until && err == io.EOF:
 			return 0, io.EOF
 		}
 		if err := b.resume(err); err != nil {

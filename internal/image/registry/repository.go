@@ -67,12 +67,34 @@ func (r *Repository) Manifest(ctx context.Context, tagOrDigest string, accept []
 // Blob is Client.Blob of the first endpoint that has it. When the connection
 // breaks off for good it goes on at the next one.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
-	var out io.ReadCloser
-	var next []*Client
+	return r.BlobFrom(ctx, d, 0, size)
+}
+
+// BlobFrom is Blob without the first bytes, at of them. A large one comes in
+// several ranges at a time where the registry knows them.
+func (r *Repository) BlobFrom(ctx context.Context, d digest.Digest, at, size int64) (io.ReadCloser, error) {
+	until := size
+	if size-at >= manyRanges {
+		until = at + rangeBytes
+	}
+	first, err := r.part(ctx, d, at, until, size)
+	if err != nil {
+		return nil, err
+	}
+	if first.until == size {
+		return first, nil
+	}
+	return newRanges(ctx, r, first), nil
+}
+
+func (r *Repository) part(ctx context.Context, d digest.Digest, at, until, size int64) (*blob, error) {
+	var out *blob
 	can := func(ep Endpoint) bool { return ep.Pull }
 	err := r.each(ctx, can, func(c *Client) (err error) {
-		next = r.after(c, can)
-		out, err = c.blob(ctx, d, size, next)
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("%w: blob %q: %w", ErrContent, string(d), err)
+		}
+		out, err = c.part(ctx, d, at, until, size, r.after(c, can))
 		return err
 	})
 	return out, err
