@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"skiff.dev/skiff/internal/control"
@@ -70,6 +71,9 @@ func imageImport(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if isTerminal(c.Err) {
+				opts.Progress = c.showProgress()
+			}
 			imported, err := client.Import(cmd.Context(), args[0], c.In, opts)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
@@ -117,8 +121,8 @@ func imagePull(c *command) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if file, ok := c.Err.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-				opts.Progress = c.showPull()
+			if isTerminal(c.Err) {
+				opts.Progress = c.showProgress()
 			}
 			pulled, err := client.Pull(cmd.Context(), args[0], platform, opts)
 			if err != nil {
@@ -160,16 +164,33 @@ func credentials(opts *image.PullOptions, user, passwordFile string, stdin io.Re
 	return nil
 }
 
-// showPull writes progress over one line of a terminal.
-func (c *command) showPull() func(image.Event) {
+// showProgress writes the progress of a pull or an import over one line of a terminal.
+func (c *command) showProgress() func(image.Event) {
 	return func(e image.Event) {
 		switch {
-		case e.Action == "downloading" && e.Total > 0:
-			fmt.Fprintf(c.Err, "\r%s %s of %s\x1b[K", shorten(e.Digest), size(uint64(e.Done)), size(uint64(e.Total)))
+		case (e.Action == "downloading" || e.Action == "unpacking") && e.Total > 0:
+			fmt.Fprintf(c.Err, "\r%s %s of %s\x1b[K", layerLabel(e.Digest), size(uint64(e.Done)), size(uint64(e.Total)))
+		case e.Action == "unpacking": // a docker-archive does not say how large its layers are
+			fmt.Fprintf(c.Err, "\r%s %s\x1b[K", layerLabel(e.Digest), size(uint64(e.Done)))
 		case e.Action == "image":
 			fmt.Fprint(c.Err, "\r\x1b[K")
 		}
 	}
+}
+
+// layerLabel is the beginning of a layer's digest, or of its name in an archive. That is foreign text: it must not
+// speak to the terminal.
+func layerLabel(name string) string {
+	if _, hex, ok := strings.Cut(name, ":"); ok {
+		name = hex
+	}
+	name = path.Base(strings.TrimSuffix(name, "/layer.tar"))
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name[:min(12, len(name))])
 }
 
 func shorten(digest string) string {
