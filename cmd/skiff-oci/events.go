@@ -37,7 +37,7 @@ type (
 		Usage      cpuUsage   `json:"usage"`
 		Throttling throttling `json:"throttling"`
 
-		PSI *cgroup.Pressure `json:"psi,omitempty"`
+		PSI *cgroup.Stalls `json:"psi,omitempty"`
 	}
 	memoryEntry struct {
 		Limit   uint64 `json:"limit"`
@@ -49,7 +49,7 @@ type (
 		Usage memoryEntry       `json:"usage"`
 		Swap  memoryEntry       `json:"swap"`
 		Raw   map[string]uint64 `json:"raw,omitempty"`
-		PSI   *cgroup.Pressure  `json:"psi,omitempty"`
+		PSI   *cgroup.Stalls  `json:"psi,omitempty"`
 	}
 	blkioEntry struct {
 		Major uint64 `json:"major,omitempty"`
@@ -60,7 +60,7 @@ type (
 	blkioStats struct {
 		Bytes []blkioEntry     `json:"ioServiceBytesRecursive,omitempty"`
 		Count []blkioEntry     `json:"ioServicedRecursive,omitempty"`
-		PSI   *cgroup.Pressure `json:"psi,omitempty"`
+		PSI   *cgroup.Stalls `json:"psi,omitempty"`
 	}
 	pidStats struct {
 		Current uint64 `json:"current,omitempty"`
@@ -90,7 +90,7 @@ func statsOf(c *oci.Container) (stats, error) {
 	}, nil
 }
 
-func blkioOf(io []cgroup.IOStat, psi *cgroup.Pressure) blkioStats {
+func blkioOf(io []cgroup.IOStat, psi *cgroup.Stalls) blkioStats {
 	out := blkioStats{PSI: psi}
 	for _, d := range io {
 		out.Bytes = append(out.Bytes, blkioEntry{d.Major, d.Minor, "Read", d.ReadBytes}, blkioEntry{d.Major, d.Minor, "Write", d.WriteBytes})

@@ -20,11 +20,14 @@ func metricLabels() []string {
 	return []string{"id", "name", "image", "namespace", "pod", "container"}
 }
 
-// reading is what one pod's or one container's metrics are taken from.
+// reading is what one pod's or one container's metrics are taken from. A pod
+// has a network, a container has processes and a disk.
 type reading struct {
-	cgroup  cgroup.Stats
-	network *runtimeapi.NetworkUsage
-	started time.Time
+	cgroup    cgroup.Stats
+	started   time.Time
+	network   []interfaceCounters
+	processes *processCounters
+	disk      *diskCounters
 }
 
 // sample is a value with the values of the metric's own labels.
@@ -47,16 +50,56 @@ func perDevice(r reading, count func(cgroup.IOStat) uint64) []sample {
 }
 
 // perInterface reads a counter of each interface of a pod.
-func perInterface(r reading, count func(*runtimeapi.NetworkInterfaceUsage) *runtimeapi.UInt64Value) []sample {
+func perInterface(r reading, count func(interfaceCounters) uint64) []sample {
 	var out []sample
-	all := r.network.GetInterfaces()
-	if first := r.network.GetDefaultInterface(); first != nil {
-		all = append([]*runtimeapi.NetworkInterfaceUsage{first}, all...)
-	}
-	for _, i := range all {
-		out = append(out, sample{[]string{i.GetName()}, count(i).GetValue()})
+	for _, i := range r.network {
+		out = append(out, sample{[]string{i.name}, count(i)})
 	}
 	return out
+}
+
+// perOperation reads both directions of each block device.
+func perOperation(r reading) []sample {
+	var out []sample
+	for _, d := range r.cgroup.IO {
+		major, minor := strconv.FormatUint(d.Major, 10), strconv.FormatUint(d.Minor, 10)
+		device := major + ":" + minor
+		out = append(out, sample{[]string{device, major, minor, "Read"}, d.ReadBytes}, sample{[]string{device, major, minor, "Write"}, d.WriteBytes})
+	}
+	return out
+}
+
+// perPageSize reads a counter of each size of huge pages.
+func perPageSize(r reading, count func(cgroup.HugePageStat) uint64) []sample {
+	var out []sample
+	for _, h := range r.cgroup.HugePages {
+		out = append(out, sample{[]string{h.Size}, count(h)})
+	}
+	return out
+}
+
+// ofProcesses reads a counter of a container's processes.
+func ofProcesses(r reading, count func(*processCounters) uint64) []sample {
+	if r.processes == nil {
+		return nil
+	}
+	return one(count(r.processes))
+}
+
+// ofDisk reads a counter of a container's writable layer.
+func ofDisk(r reading, count func(*diskCounters) uint64) []sample {
+	if r.disk == nil {
+		return nil
+	}
+	return one(count(r.disk), r.disk.device)
+}
+
+// ofPressure reads a sum of waits, where the kernel tells it.
+func ofPressure(r reading, wait func(*cgroup.Pressure) cgroup.Stall) []sample {
+	if r.cgroup.Pressure == nil {
+		return nil
+	}
+	return one(wait(r.cgroup.Pressure).Total / 1e6)
 }
 
 // ListMetricDescriptors names the metrics (KEP-2371); the list never changes.
@@ -93,7 +136,7 @@ func (s *Service) podMetrics() []*runtimeapi.PodSandboxMetrics {
 		pod := &runtimeapi.PodSandboxMetrics{PodSandboxId: rec.ID}
 		if st, ok := cgroupStats(podCgroup(rec)); ok {
 			labels := []string{podCgroup(rec), "", "", meta.GetNamespace(), meta.GetName(), ""}
-			pod.Metrics = measure(reading{st, networkUsage(rec.PID), rec.CreatedAt}, labels)
+			pod.Metrics = measure(reading{cgroup: st, network: readInterfaces(rec.PID), started: rec.CreatedAt}, labels)
 		}
 		for _, c := range s.containersOf(rec.ID) {
 			crec := c.rec.Load()
@@ -103,7 +146,8 @@ func (s *Service) podMetrics() []*runtimeapi.PodSandboxMetrics {
 			}
 			labels := []string{crec.CgroupPath, crec.ID, crec.Config.GetImage().GetImage(), meta.GetNamespace(), meta.GetName(), crec.Config.GetMetadata().GetName()}
 			pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimeapi.ContainerMetrics{
-				ContainerId: crec.ID, Metrics: measure(reading{st, nil, crec.StartedAt}, labels),
+				ContainerId: crec.ID,
+				Metrics:     measure(reading{cgroup: st, started: crec.StartedAt, processes: readProcesses(crec), disk: readDisk(s.upperDir(crec.ID))}, labels),
 			})
 		}
 		out = append(out, pod)

@@ -1,10 +1,6 @@
 package container
 
-import (
-	"testing"
-
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-)
+import "testing"
 
 func TestMetrics(t *testing.T) {
 	n := newNode(t)
@@ -38,7 +34,10 @@ func TestMetrics(t *testing.T) {
 	for _, m := range pod.GetContainerMetrics()[0].GetMetrics() {
 		values[m.GetName()] = m.GetValue().GetValue()
 	}
-	for _, name := range []string{"container_memory_usage_bytes", "container_start_time_seconds", "container_threads"} {
+	for _, name := range []string{
+		"container_memory_usage_bytes", "container_start_time_seconds", "container_threads", "container_processes", "container_file_descriptors",
+		"container_ulimits_soft", "container_fs_usage_bytes", "container_fs_limit_bytes", "container_fs_inodes_free", "container_spec_cpu_shares", "container_spec_cpu_period",
+	} {
 		if values[name] == 0 {
 			t.Errorf("%s is 0", name)
 		}
@@ -46,10 +45,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestMetricsOfInterfaces(t *testing.T) {
-	r := reading{network: &runtimeapi.NetworkUsage{
-		DefaultInterface: &runtimeapi.NetworkInterfaceUsage{Name: "eth0", RxBytes: u64(7)},
-		Interfaces:       []*runtimeapi.NetworkInterfaceUsage{{Name: "eth1", RxBytes: u64(8)}},
-	}}
+	r := reading{network: []interfaceCounters{{name: "eth0", rxBytes: 7}, {name: "eth1", rxBytes: 8}}}
 	got := map[string]uint64{}
 	for _, m := range measure(r, nil) {
 		if m.GetName() == "container_network_receive_bytes_total" {

@@ -171,4 +171,7 @@ func (s *Service) sandboxRun(id string) string {
 	return filepath.Join(s.deps.RunDir, "sandboxes", id)
 }
 func (s *Service) containerDir(id string) string { return filepath.Join(s.containersDir(), id) }
-func (s *Service) pauseRoot() string             { return filepath.Join(s.deps.RunDir, "pause") }
+
+// upperDir is a container's writable layer.
+func (s *Service) upperDir(id string) string { return filepath.Join(s.containerDir(id), "upper") }
+func (s *Service) pauseRoot() string         { return filepath.Join(s.deps.RunDir, "pause") }

@@ -3,10 +3,7 @@ package container
 import (
 	"context"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -94,8 +91,7 @@ func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
 			out.Swap = &runtimeapi.SwapUsage{Timestamp: st.Time.UnixNano(), SwapUsageBytes: u64(st.SwapUsage)}
 		}
 	}
-	upper := filepath.Join(s.containerDir(rec.ID), "upper")
-	bytes, inodes := diskUsage(upper)
+	bytes, inodes := diskUsage(s.upperDir(rec.ID))
 	out.WritableLayer = &runtimeapi.FilesystemUsage{
 		Timestamp: time.Now().UnixNano(), FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: filepath.Clean(s.deps.Dir)},
 		UsedBytes: u64(bytes), InodesUsed: u64(inodes),
@@ -182,31 +178,21 @@ func (s *Service) sandboxStats(b *sandbox) *runtimeapi.PodSandboxStats {
 	return out
 }
 
-// networkUsage reads the interfaces of a process's network namespace.
+// networkUsage is what the CRI tells of the interfaces of a process's network
+// namespace.
 func networkUsage(pid int) *runtimeapi.NetworkUsage {
-	data, err := os.ReadFile(filepath.Join("/proc", itoa(pid), "net/dev"))
-	if err != nil {
+	all := readInterfaces(pid)
+	if all == nil {
 		return nil
 	}
 	out := &runtimeapi.NetworkUsage{Timestamp: time.Now().UnixNano()}
-	for line := range strings.Lines(string(data)) {
-		name, rest, ok := strings.Cut(line, ":")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 16 {
-			continue // the two lines of headings
-		}
-		n := func(i int) *runtimeapi.UInt64Value {
-			v, _ := strconv.ParseUint(f[i], 10, 64)
-			return u64(v)
-		}
-		usage := &runtimeapi.NetworkInterfaceUsage{Name: strings.TrimSpace(name), RxBytes: n(0), RxErrors: n(2), TxBytes: n(8), TxErrors: n(10)}
-		switch usage.Name {
-		case "lo":
-		case "eth0":
+	for _, i := range all {
+		usage := &runtimeapi.NetworkInterfaceUsage{Name: i.name, RxBytes: u64(i.rxBytes), RxErrors: u64(i.rxErrors), TxBytes: u64(i.txBytes), TxErrors: u64(i.txErrors)}
+		if i.name == "eth0" {
 			out.DefaultInterface = usage
-		default:
-			out.Interfaces = append(out.Interfaces, usage)
+			continue
 		}
+		out.Interfaces = append(out.Interfaces, usage)
 	}
 	return out
 }

@@ -67,7 +67,7 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 func (c *Container) Stats() (Stats, error) { return c.cg.Stats() }
 
 // Pressure is how long the container's processes waited for "cpu", "memory" or "io"; nil where nobody measures it.
-func (c *Container) Pressure(of string) *cgroup.Pressure { return c.cg.Pressure(of) }
+func (c *Container) Pressure(of string) *cgroup.Stalls { return c.cg.Pressure(of) }
 
 // HugePages is the use of huge pages by their size.
 func (c *Container) HugePages() map[string]cgroup.HugePages { return c.cg.HugePages() }

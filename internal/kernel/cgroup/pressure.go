@@ -6,60 +6,84 @@ import (
 	"strings"
 )
 
-// Pressure is how long processes waited for something (Documentation/accounting/psi.rst): some of them, or all at once.
+// Pressure tells how much processes wait for a resource (PSI, Linux 4.20; per cgroup in v2).
 type Pressure struct {
+	CPU, Memory, IO Stalls
+}
+
+// Stalls are the waits for one resource. Some: at least one task waited. Full: none could run.
+type Stalls struct {
 	Some Stall `json:"some"`
 	Full Stall `json:"full"`
 }
 
-// Stall is a share of the time in percent over the last 10, 60 and 300 seconds, and microseconds in total.
+// Stall is the share of time, in percent, over the last 10, 60 and 300 seconds, and the sum.
 type Stall struct {
 	Avg10  float64 `json:"avg10"`
 	Avg60  float64 `json:"avg60"`
 	Avg300 float64 `json:"avg300"`
-	Total  uint64  `json:"total"`
+	Total  uint64  `json:"total"` // us
 }
 
 // Pressure reads that of "cpu", "memory" or "io". It is nil on version 1, and where the kernel does not measure it.
-func (m *Manager) Pressure(of string) *Pressure {
+func (m *Manager) Pressure(of string) *Stalls {
 	if !m.Layout.V2 {
 		return nil
 	}
-	text, err := read(m.dirs[0], of+".pressure")
-	if err != nil {
-		return nil
+	if s, ok := stalls(m.dirs[0], of+".pressure"); ok {
+		return &s
 	}
-	return parsePressure(text)
+	return nil
 }
 
-// parsePressure reads lines such as "some avg10=0.00 avg60=1.50 avg300=0.20 total=1234".
-func parsePressure(text string) *Pressure {
-	var p Pressure
+func readPressure(dir string) *Pressure {
+	cpu, ok1 := stalls(dir, "cpu.pressure")
+	memory, ok2 := stalls(dir, "memory.pressure")
+	io, ok3 := stalls(dir, "io.pressure")
+	if !ok1 && !ok2 && !ok3 {
+		return nil
+	}
+	return &Pressure{CPU: cpu, Memory: memory, IO: io}
+}
+
+// stalls reads lines "some avg10=0.00 avg60=0.00 avg300=0.00 total=0".
+func stalls(dir, file string) (Stalls, bool) {
+	text, err := read(dir, file)
+	if err != nil {
+		return Stalls{}, false
+	}
+	return parseStalls(text), true
+}
+
+func parseStalls(text string) Stalls {
+	var out Stalls
 	for line := range strings.Lines(text) {
-		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		var s Stall
-		for word := range strings.FieldsSeq(rest) {
-			name, value, _ := strings.Cut(word, "=")
-			f, _ := strconv.ParseFloat(value, 64)
-			switch name {
+		w := strings.Fields(line)
+		if len(w) == 0 {
+			continue
+		}
+		var st Stall
+		for _, kv := range w[1:] {
+			k, v, _ := strings.Cut(kv, "=")
+			switch k {
 			case "avg10":
-				s.Avg10 = f
+				st.Avg10, _ = strconv.ParseFloat(v, 64)
 			case "avg60":
-				s.Avg60 = f
+				st.Avg60, _ = strconv.ParseFloat(v, 64)
 			case "avg300":
-				s.Avg300 = f
+				st.Avg300, _ = strconv.ParseFloat(v, 64)
 			case "total":
-				s.Total, _ = strconv.ParseUint(value, 10, 64)
+				st.Total, _ = strconv.ParseUint(v, 10, 64)
 			}
 		}
-		switch kind {
+		switch w[0] {
 		case "some":
-			p.Some = s
+			out.Some = st
 		case "full":
-			p.Full = s
+			out.Full = st
 		}
 	}
-	return &p
+	return out
 }
 
 // HugePages are those of one size, in bytes.

@@ -7,14 +7,6 @@ import (
 	"testing"
 )
 
-func TestParsePressure(t *testing.T) {
-	got := parsePressure("some avg10=0.12 avg60=1.50 avg300=0.20 total=1234\nfull avg10=0.00 avg60=0.01 avg300=99.99 total=5\n")
-	want := Pressure{Some: Stall{0.12, 1.5, 0.2, 1234}, Full: Stall{0, 0.01, 99.99, 5}}
-	if *got != want {
-		t.Errorf("%+v, want %+v", *got, want)
-	}
-}
-
 func TestHugePages(t *testing.T) {
 	for _, c := range []struct {
 		v2    bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ type Stats struct {
 	CPUUser       uint64 // ns
 	CPUSystem     uint64 // ns
 	CPUThrottled  uint64 // ns
+	CPUShares     uint64 // as v1 counts them, 1024 is the default
+	CPUPeriod     uint64 // us
+	CPUQuota      uint64 // us in each period; 0: none
 	Periods       uint64
 	ThrottledPer  uint64
 	MemoryUsage   uint64 // bytes, with page cache
@@ -24,6 +28,10 @@ type Stats struct {
 	MemoryRSS     uint64 // anonymous bytes
 	MemoryLimit   uint64 // 0: none
 	MemoryFails   uint64
+	MemorySoft    uint64 // what is reclaimed last; 0: none
+	MemoryCache   uint64 // pages of files
+	MemoryMapped  uint64 // pages of files that are mapped
+	MemoryKernel  uint64
 	SwapUsage     uint64
 	SwapLimit     uint64
 	PageFaults    uint64
@@ -32,7 +40,10 @@ type Stats struct {
 	PIDLimit      uint64 // 0: none
 	OOMKills      uint64
 	IO            []IOStat
-	Memory        map[string]uint64 // memory.stat as the kernel wrote it
+	HugePages     []HugePageStat
+	// Pressure is nil where the kernel does not tell it: there is none per cgroup v1.
+	Pressure *Pressure
+	Memory   map[string]uint64 // memory.stat as the kernel wrote it
 }
 
 // IOStat is one block device's counters.
@@ -40,6 +51,12 @@ type IOStat struct {
 	Major, Minor          uint64
 	ReadBytes, WriteBytes uint64
 	Reads, Writes         uint64
+}
+
+// HugePageStat is the use of one size of huge pages.
+type HugePageStat struct {
+	Size       string // "2MB", as the kernel names it
+	Usage, Max uint64 // bytes
 }
 
 // Stats reads the counters.
@@ -74,6 +91,8 @@ func (m *Manager) statsV1(s *Stats) {
 	if d := m.Dir("cpu"); d != "" {
 		t := table(d, "cpu.stat")
 		s.Periods, s.ThrottledPer, s.CPUThrottled = t["nr_periods"], t["nr_throttled"], t["throttled_time"]
+		// No quota is -1, which is no number here.
+		s.CPUShares, s.CPUPeriod, s.CPUQuota = number(d, "cpu.shares"), number(d, "cpu.cfs_period_us"), number(d, "cpu.cfs_quota_us")
 	}
 	if d := m.Dir("memory"); d != "" {
 		s.MemoryUsage, s.MemoryLimit = number(d, "memory.usage_in_bytes"), number(d, "memory.limit_in_bytes")
@@ -81,9 +100,17 @@ func (m *Manager) statsV1(s *Stats) {
 		s.Memory = table(d, "memory.stat")
 		s.MemoryRSS, s.SwapUsage = s.Memory["total_rss"], s.Memory["total_swap"]
 		s.PageFaults, s.MajorFaults = s.Memory["total_pgfault"], s.Memory["total_pgmajfault"]
+		s.MemoryCache, s.MemoryMapped = s.Memory["total_cache"], s.Memory["total_mapped_file"]
+		s.MemoryKernel, s.MemorySoft = number(d, "memory.kmem.usage_in_bytes"), number(d, "memory.soft_limit_in_bytes")
+		if limit := number(d, "memory.memsw.limit_in_bytes"); limit > s.MemoryLimit {
+			s.SwapLimit = limit - s.MemoryLimit
+		}
 	}
 	if d := m.Dir("blkio"); d != "" {
 		s.IO = ioV1(d)
+	}
+	if d := m.Dir("hugetlb"); d != "" {
+		s.HugePages = hugePages(d, "usage_in_bytes", "max_usage_in_bytes")
 	}
 }
 
@@ -98,7 +125,37 @@ func (m *Manager) statsV2(s *Stats) {
 	s.Memory = table(d, "memory.stat")
 	s.MemoryRSS = s.Memory["anon"]
 	s.PageFaults, s.MajorFaults = s.Memory["pgfault"], s.Memory["pgmajfault"]
+	s.MemoryCache, s.MemoryMapped, s.MemoryKernel = s.Memory["file"], s.Memory["file_mapped"], s.Memory["kernel"]
+	s.MemorySoft = number(d, "memory.low")
+	s.CPUShares = Shares(number(d, "cpu.weight"))
+	s.CPUQuota, s.CPUPeriod = bandwidth(d)
 	s.IO = ioV2(d)
+	// v2 remembers no maximum of huge pages: what is used now is the most that is known.
+	s.HugePages = hugePages(d, "current", "current")
+	s.Pressure = readPressure(d)
+}
+
+// bandwidth reads "QUOTA PERIOD"; the quota may be "max".
+func bandwidth(dir string) (quota, period uint64) {
+	text, _ := read(dir, "cpu.max")
+	first, second, _ := strings.Cut(text, " ")
+	quota, _ = strconv.ParseUint(first, 10, 64)
+	period, _ = strconv.ParseUint(second, 10, 64)
+	return quota, period
+}
+
+// hugePages reads hugetlb.SIZE.USAGE and hugetlb.SIZE.MOST of each size.
+func hugePages(dir, usage, most string) []HugePageStat {
+	files, _ := filepath.Glob(filepath.Join(dir, "hugetlb.*."+usage))
+	var out []HugePageStat
+	for _, f := range files {
+		size := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "hugetlb."), "."+usage)
+		if strings.Contains(size, ".") {
+			continue // of reservations
+		}
+		out = append(out, HugePageStat{size, number(dir, "hugetlb."+size+"."+usage), number(dir, "hugetlb."+size+"."+most)})
+	}
+	return out
 }
 
 // ioV1 reads lines "8:0 Read 4096".

@@ -17,6 +17,16 @@ func Weight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }
 
+// Shares is the opposite of Weight, to the nearest whole number.
+func Shares(weight uint64) uint64 {
+	if weight == 0 {
+		return 0
+	}
+	const a, b, c = 612, 125, 7.0 / 34
+	l := (math.Sqrt(b*b+4*a*(math.Log10(float64(weight))+c)) - b) / 2
+	return uint64(math.Round(math.Pow(2, l)))
+}
+
 // MinWeight and MaxWeight bound the weights of block devices in a configuration.
 const MinWeight, MaxWeight = 10, 1000
 
