@@ -78,6 +78,10 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	if err := makeHostPaths(rec.Config); err != nil {
 		return err
 	}
+	back.add(func() { s.releaseImages(rec) })
+	if err := s.leaseImages(ctx, rec); err != nil {
+		return err
+	}
 	dir := s.containerDir(rec.ID)
 	back.add(func() { os.RemoveAll(dir) })
 	for _, d := range []string{"upper", "work"} {

@@ -77,6 +77,7 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 		Rootfs: &supervisor.Overlay{
 			Lower: rec.Lower, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), ReadOnly: c.spec.Root.Readonly,
 		},
+		Images: imageMounts(rec),
 		Join:   joins(rec, owner),
 		Log:    supervisor.LogOptions{Path: rec.LogPath, Dir: logRoot(owner), MaxSize: s.deps.LogMaxSize, MaxFiles: s.deps.LogMaxFiles},
 		Stdin:  rec.Config.GetStdin(),

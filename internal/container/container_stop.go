@@ -153,6 +153,7 @@ func (s *Service) removeContainer(ctx context.Context, c *ctr) error {
 	}
 	if s.deps.Images != nil {
 		s.deps.Images.Release(rec.ID)
+		s.releaseImages(rec)
 	}
 	s.mu.Lock()
 	delete(s.containers, rec.ID)

@@ -50,6 +50,9 @@ type containerRecord struct {
 	// Volumes are host directories for the volumes that the image declares.
 	Volumes []imageVolume `json:"volumes,omitempty"`
 
+	// Images are mounted as volumes.
+	Images []mountedImage `json:"images,omitempty"`
+
 	State      runtimeapi.ContainerState `json:"state"`
 	PID        int                       `json:"pid,omitempty"`
 	StartedAt  time.Time                 `json:"startedAt,omitzero"`
@@ -62,6 +65,14 @@ type containerRecord struct {
 type imageVolume struct {
 	Host        string `json:"host"`
 	Destination string `json:"destination"`
+}
+
+// mountedImage is an image volume (KEP-4639).
+type mountedImage struct {
+	Destination string   `json:"destination"`
+	ID          string   `json:"id"`
+	Lower       []string `json:"lower"`
+	SubPath     string   `json:"subPath,omitempty"`
 }
 
 // saveRecord writes a record the way that survives a power cut: write, fsync,

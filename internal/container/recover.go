@@ -173,8 +173,8 @@ func (s *Service) sweep(ctx context.Context, states map[string]*supervisor.Conta
 			live = append(live, id)
 		}
 	}
-	for id := range s.containers {
-		leases = append(leases, id)
+	for id, c := range s.containers {
+		leases = append(append(leases, id), imageLeases(c.rec.Load())...)
 	}
 	if s.deps.Network != nil {
 		if err := s.deps.Network.Recover(ctx, live); err != nil {

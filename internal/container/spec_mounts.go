@@ -52,9 +52,11 @@ func depth(p string) int {
 
 func isAsked(asked []*runtimeapi.Mount, destination string) bool {
 	return slices.ContainsFunc(asked, func(m *runtimeapi.Mount) bool {
-		return path.Clean("/"+m.GetContainerPath()) == destination
+		return mountPlace(m) == destination
 	})
 }
+
+func mountPlace(m *runtimeapi.Mount) string { return path.Clean("/" + m.GetContainerPath()) }
 
 // kernelMounts are the file systems that the runtime specification expects of
 // every Linux container.
@@ -103,8 +105,9 @@ func hostMount(m *runtimeapi.Mount, users *runtimeapi.UserNamespace) (specs.Moun
 	if m.GetContainerPath() == "" {
 		return specs.Mount{}, "", invalid("mount of %q has no container path", m.GetHostPath())
 	}
-	if m.GetImage() != nil && m.GetImage().GetImage() != "" && m.GetHostPath() == "" {
-		return specs.Mount{}, "", invalid("mount at %q: image volumes are not supported yet", m.GetContainerPath())
+	if m.GetImage().GetImage() != "" {
+		// The supervisor knows the image by the place of the mount.
+		return specs.Mount{Destination: mountPlace(m), Type: "bind", Source: m.GetImage().GetImage(), Options: []string{"bind", "rprivate", "ro"}}, "rprivate", nil
 	}
 	if users == nil && len(m.GetUidMappings())+len(m.GetGidMappings()) > 0 {
 		return specs.Mount{}, "", invalid("mount at %q: id mappings need a user namespace", m.GetContainerPath())
@@ -132,7 +135,7 @@ func hostMount(m *runtimeapi.Mount, users *runtimeapi.UserNamespace) (specs.Moun
 		return specs.Mount{}, "", fmt.Errorf("mount source %q: %w", m.GetHostPath(), err)
 	}
 	return specs.Mount{
-		Destination: path.Clean("/" + m.GetContainerPath()), Type: "bind", Source: source,
+		Destination: mountPlace(m), Type: "bind", Source: source,
 		Options:     []string{"rbind", propagation, access},
 		UIDMappings: mappings(m.GetUidMappings()), GIDMappings: mappings(m.GetGidMappings()),
 	}, propagation, nil

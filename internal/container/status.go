@@ -91,7 +91,7 @@ func containerStatus(rec *containerRecord) *runtimeapi.ContainerStatus {
 	out := &runtimeapi.ContainerStatus{
 		Id: rec.ID, Metadata: config.GetMetadata(), State: rec.State, CreatedAt: rec.CreatedAt.UnixNano(),
 		ExitCode: rec.ExitCode, Reason: rec.Reason, Message: rec.Message, Labels: config.GetLabels(), Annotations: config.GetAnnotations(),
-		Mounts: config.GetMounts(), LogPath: rec.LogPath, ImageRef: rec.ImageRef, ImageId: rec.ImageID,
+		Mounts: mountStatus(rec), LogPath: rec.LogPath, ImageRef: rec.ImageRef, ImageId: rec.ImageID,
 		Image:     &runtimeapi.ImageSpec{Image: imageName(config.GetImage()), Annotations: config.GetImage().GetAnnotations(), UserSpecifiedImage: config.GetImage().GetUserSpecifiedImage()},
 		Resources: &runtimeapi.ContainerResources{Linux: config.GetLinux().GetResources()},
 		User:      &runtimeapi.ContainerUser{Linux: &runtimeapi.LinuxContainerUser{Uid: int64(rec.User.UID), Gid: int64(rec.User.GID)}},

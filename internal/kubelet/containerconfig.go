@@ -16,15 +16,15 @@ import (
 )
 
 // containerConfig is one container as the CRI describes it. image is the
-// reference by which the container layer knows the image, attempt the number
-// of earlier starts, ips the sandbox's addresses. An error is a fault of the
+// reference by which the container layer knows the image, volumes those of images
+// that are volumes, attempt the number of earlier starts, ips the sandbox's addresses. An error is a fault of the
 // configuration: a missing key, a missing object, a bad path.
-func (k *Kubelet) containerConfig(ctx context.Context, pod *v1.Pod, c *v1.Container, attempt int, image string, ips []string) (*runtimeapi.ContainerConfig, error) {
+func (k *Kubelet) containerConfig(ctx context.Context, pod *v1.Pod, c *v1.Container, attempt int, image string, volumes map[string]string, ips []string) (*runtimeapi.ContainerConfig, error) {
 	env, err := k.environment(ctx, pod, c, k.podIPs(pod, ips))
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := k.mounts(pod, c, attempt, env, k.podIPs(pod, ips))
+	mounts, err := k.mounts(pod, c, attempt, env, volumes, k.podIPs(pod, ips))
 	if err != nil {
 		return nil, err
 	}

@@ -18,11 +18,12 @@ const (
 	messageMode = 0o666 // any user of the container may write its last words
 )
 
-// mounts are a container's volumes, its /etc/hosts and its termination message.
-func (k *Kubelet) mounts(pod *v1.Pod, c *v1.Container, attempt int, env []variable, ips []string) ([]*runtimeapi.Mount, error) {
+// mounts are a container's volumes, its /etc/hosts and its termination message;
+// images are the references of volumes that are images.
+func (k *Kubelet) mounts(pod *v1.Pod, c *v1.Container, attempt int, env []variable, images map[string]string, ips []string) ([]*runtimeapi.Mount, error) {
 	var all []*runtimeapi.Mount
 	for i := range c.VolumeMounts {
-		m, err := k.volumeMount(pod, c, i, env)
+		m, err := k.volumeMount(pod, c, i, env, images)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +74,7 @@ func (k *Kubelet) messageMount(pod *v1.Pod, c *v1.Container, attempt int) (*runt
 }
 
 // volumeMount is the i-th volume mount of a container.
-func (k *Kubelet) volumeMount(pod *v1.Pod, c *v1.Container, i int, env []variable) (*runtimeapi.Mount, error) {
+func (k *Kubelet) volumeMount(pod *v1.Pod, c *v1.Container, i int, env []variable, images map[string]string) (*runtimeapi.Mount, error) {
 	vm := &c.VolumeMounts[i]
 	v := findVolume(pod, vm.Name)
 	if v == nil {
@@ -95,7 +96,7 @@ func (k *Kubelet) volumeMount(pod *v1.Pod, c *v1.Container, i int, env []variabl
 		return nil, err
 	}
 	if v.Image != nil {
-		m.Image = &runtimeapi.ImageSpec{Image: v.Image.Reference, UserSpecifiedImage: v.Image.Reference}
+		m.Image = &runtimeapi.ImageSpec{Image: images[v.Name], UserSpecifiedImage: v.Image.Reference}
 		m.ImageSubPath = sub
 		return m, nil
 	}

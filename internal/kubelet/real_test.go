@@ -51,6 +51,7 @@ func scenarios() []scenario {
 		{"exec-and-follow", tryStreams},
 		{"host-network", tryHostNetwork},
 		{"user-namespace", tryUsers},
+		{"image-volumes", tryImageVolume},
 		{"seccomp-of-the-node", trySeccomp},
 		{"shortened-grace", tryShorten},
 		{"sidecars-end-last", trySidecarOrder},

@@ -58,11 +58,15 @@ type start struct {
 }
 
 func (s *start) run(ctx context.Context) error {
-	image, err := s.ensureImage(ctx)
+	image, err := s.ensureImage(ctx, s.container.Image, s.container.ImagePullPolicy)
 	if err != nil {
 		return err
 	}
-	id, err := s.create(ctx, image)
+	volumes, err := s.ensureImageVolumes(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := s.create(ctx, image, volumes)
 	if err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func (s *start) run(ctx context.Context) error {
 
 // create makes and starts the container. Both take processor time, so no more
 // than a few run at once on the node: a burst of pods finishes sooner that way.
-func (s *start) create(ctx context.Context, image string) (string, error) {
+func (s *start) create(ctx context.Context, image string, volumes map[string]string) (string, error) {
 	if err := s.k.gate.enter(ctx); err != nil {
 		return "", err
 	}
@@ -81,7 +85,7 @@ func (s *start) create(ctx context.Context, image string) (string, error) {
 	if err != nil {
 		return "", s.fail(reasonConfigError, err.Error(), backoffFirst)
 	}
-	config, err := s.k.containerConfig(ctx, s.pod, s.container, s.attempt, image, s.sandbox.IPs)
+	config, err := s.k.containerConfig(ctx, s.pod, s.container, s.attempt, image, volumes, s.sandbox.IPs)
 	if err != nil {
 		return "", s.fail(reasonConfigError, err.Error(), backoffFirst)
 	}
@@ -133,10 +137,30 @@ func (s *start) fail(reason, message string, retry time.Duration) error {
 	return &startError{Reason: reason, Message: message, Retry: retry}
 }
 
-// ensureImage makes the image present, as the pull policy says, and returns
+// ensureImageVolumes makes the images present that the container mounts as
+// volumes, and returns what ensureImage does for each, by the volume's name.
+func (s *start) ensureImageVolumes(ctx context.Context) (map[string]string, error) {
+	var refs map[string]string
+	for _, m := range s.container.VolumeMounts {
+		v := findVolume(s.pod, m.Name)
+		if v == nil || v.Image == nil || refs[v.Name] != "" {
+			continue
+		}
+		ref, err := s.ensureImage(ctx, v.Image.Reference, v.Image.PullPolicy)
+		if err != nil {
+			return nil, err
+		}
+		if refs == nil {
+			refs = map[string]string{}
+		}
+		refs[v.Name] = ref
+	}
+	return refs, nil
+}
+
+// ensureImage makes an image present, as the pull policy says, and returns
 // the reference by which the container layer knows it.
-func (s *start) ensureImage(ctx context.Context) (string, error) {
-	name, policy := s.container.Image, s.container.ImagePullPolicy
+func (s *start) ensureImage(ctx context.Context, name string, policy v1.PullPolicy) (string, error) {
 	spec := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: name}
 	status, err := s.imageStatus(ctx, spec)
 	switch {

@@ -288,25 +288,23 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 			src = filepath.Join(cr.o.Bundle, src)
 		}
 		mp.recursive = o.Recursive
-		if in := cr.inRoot(src); in != src {
+		image := cr.imageAt(m.Destination)
+		if in := cr.inRoot(src); in != src && image == nil {
 			mp.source, mp.mapped = in, o.IDMap || len(m.UIDMappings) > 0
 			break
 		}
-		fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
+		fd, err := cr.openBind(src, image, m, &o)
 		if err != nil {
-			return fmt.Errorf("mounts[%d].source: %w", i, err)
+			return fmt.Errorf("mounts[%d]: %w", i, err)
 		}
 		mp.dir = mount.IsDir(fd)
-		mp.fd = cr.files.add(os.NewFile(uintptr(fd), src), true)
+		mp.fd = cr.files.add(os.NewFile(uintptr(fd), m.Source), true)
 		if cr.o.BareBinds {
 			a, err := bindAttrs(&o, fd, cr.mapped())
 			if err != nil { // as if init had met it
 				return InitError(fmt.Sprintf("mounting: mounts[%d] (bind of %q on %q): %v", i, src, m.Destination, err))
 			}
 			mp.set, mp.clr = a.Set, a.Clear
-		}
-		if err := cr.mapMount(fd, m, &o); err != nil {
-			return fmt.Errorf("mounts[%d]: %w", i, err)
 		}
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		mp.kind = mountCgroup
@@ -326,6 +324,32 @@ func (cr *creation) inRoot(p string) string {
 		return "/" + strings.TrimPrefix(rest, "/")
 	}
 	return p
+}
+
+// imageAt is the image that a bind mount shows in place of its source, or nil.
+func (cr *creation) imageAt(destination string) *ImageMount {
+	for i := range cr.o.Images {
+		if cr.o.Images[i].Destination == destination {
+			return &cr.o.Images[i]
+		}
+	}
+	return nil
+}
+
+// openBind opens what a bind mount shows.
+func (cr *creation) openBind(src string, image *ImageMount, m *specs.Mount, o *mount.Options) (int, error) {
+	if image != nil {
+		return cr.openImage(image)
+	}
+	fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
+	if err != nil {
+		return -1, fmt.Errorf("source: %w", err)
+	}
+	if err := cr.mapMount(fd, m, o); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // keyringName is the session keyring that the container's processes share.

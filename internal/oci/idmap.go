@@ -96,6 +96,19 @@ func (cr *creation) mapRoot(ov *Overlay) error {
 	return mount.SetAttr(fd, mount.Attr{Propagation: cr.plan.inward()}, true)
 }
 
+// openImage mounts an image as a volume, with the owners that its files have on disk.
+func (cr *creation) openImage(im *ImageMount) (int, error) {
+	if !cr.mapped() {
+		return mount.Image(im.Lower, im.SubPath, -1)
+	}
+	ns, err := userNamespace(idMap(cr.o.Spec.Linux.UIDMappings), idMap(cr.o.Spec.Linux.GIDMappings))
+	if err != nil {
+		return -1, err
+	}
+	defer ns.Close()
+	return mount.Image(im.Lower, im.SubPath, int(ns.Fd()))
+}
+
 // rootOf is what id 0 is on the host, or -1.
 func rootOf(ids []syscall.SysProcIDMap) int {
 	for _, m := range ids {

@@ -17,8 +17,9 @@ type CreateOptions struct {
 	Spec     *specs.Spec // runtime-spec 1.3; not modified
 	RawSpec  []byte      // optional: Spec's JSON as it was read, saves encoding it again
 
-	Stdio   [3]*os.File // the process's standard files; nil means /dev/null; ignored with Process.Terminal
-	Rootfs  *Overlay    // mounted by init inside the new mount namespace; nil: Spec.Root.Path
+	Stdio   [3]*os.File  // the process's standard files; nil means /dev/null; ignored with Process.Terminal
+	Rootfs  *Overlay     // mounted by init inside the new mount namespace; nil: Spec.Root.Path
+	Images  []ImageMount // what the bind mounts at these destinations show in place of their source
 	Join    map[specs.LinuxNamespaceType]*os.File
 	Exe     *os.File // sealed copy of skiff-oci (ocibin.Open); nil: a sealed copy of /proc/self/exe is made
 	RootDir *os.File // unused with Rootfs; optional: an open directory used in place of Spec.Root.Path
@@ -41,6 +42,13 @@ type Overlay struct {
 	Upper, Work string   // both empty: a read-only root
 	ReadOnly    bool
 	Volatile    bool // no sync on unmount (overlayfs "volatile", Linux 5.10)
+}
+
+// ImageMount is an image as a volume. Like the root it is never in the host's mount table.
+type ImageMount struct {
+	Destination string   // of the bind mount in Spec.Mounts
+	Lower       []string // absolute, top layer first
+	SubPath     string   // what of it is shown; empty: all
 }
 
 // ExecOptions describes one more process in a running container. It joins every namespace and the cgroup of init and

@@ -29,6 +29,8 @@ type CreateRequest struct {
 	Spec   *specs.Spec `json:"spec"`
 	// Rootfs, if set, is mounted as the container's root inside its mount namespace.
 	Rootfs *Overlay `json:"rootfs,omitempty"`
+	// Images are shown by the bind mounts of Spec at their destinations.
+	Images []ImageMount `json:"images,omitempty"`
 	// Join names, per namespace kind, the container whose init's namespace is entered.
 	Join map[specs.LinuxNamespaceType]string `json:"join,omitempty"`
 	// Log is where standard output and error go; a zero Path discards them.
@@ -51,6 +53,14 @@ type Overlay struct {
 	Upper    string `json:"upper,omitempty"`
 	Work     string `json:"work,omitempty"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// ImageMount is an image as a read-only volume.
+type ImageMount struct {
+	Destination string `json:"destination"`
+	// Lower are absolute directories, the topmost first.
+	Lower   []string `json:"lower"`
+	SubPath string   `json:"subPath,omitempty"`
 }
 
 // LogOptions say where and how a container's log is written.

@@ -141,6 +141,9 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 	if m.Rootfs != nil {
 		o.Rootfs = &oci.Overlay{Lower: m.Rootfs.Lower, Upper: m.Rootfs.Upper, Work: m.Rootfs.Work, ReadOnly: m.Rootfs.ReadOnly}
 	}
+	for _, i := range m.Images {
+		o.Images = append(o.Images, oci.ImageMount(i))
+	}
 	ctx, cancel := runtimeContext()
 	defer cancel()
 	if e.runc, err = oci.Create(ctx, o); err != nil {

@@ -172,3 +172,53 @@ func shareDir(paths []string) (dir string, names []string) {
 	}
 	return dir, names
 }
+
+// Image makes a read-only tree of an image's layers, top layer first, attached nowhere; sub is a path in it, which may
+// lead through links but not out of it, and "" for all of it. With userNS >= 0 it shows the owners that this user
+// namespace gives those on disk (see MappedOverlay). An overlay wants two layers; one alone is bound as it is.
+func Image(lower []string, sub string, userNS int) (int, error) {
+	return apart(func() (int, error) {
+		tree, err := layerTree(lower, userNS)
+		if err != nil || sub == "" {
+			return tree, err
+		}
+		defer unix.Close(tree)
+		// Only what is attached can be cloned in part before Linux 6.15.
+		at, err := unix.Open(lower[0], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, &os.PathError{Op: "open", Path: lower[0], Err: err}
+		}
+		defer unix.Close(at)
+		if err := Attach(tree, at); err != nil {
+			return -1, err
+		}
+		place, err := Root{FD: tree}.Path(sub)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(place)
+		return Clone(place, "", false)
+	})
+}
+
+// layerTree runs in a mount namespace of its own.
+func layerTree(lower []string, userNS int) (int, error) {
+	if userNS >= 0 {
+		dir, _ := shareDir(lower)
+		if err := cover(dir, userNS); err != nil {
+			return -1, fmt.Errorf("mapping the ids of layers in %s: %w", dir, err)
+		}
+	}
+	if len(lower) > 1 {
+		return Overlay(lower, "", "", false, unix.MOUNT_ATTR_RDONLY)
+	}
+	fd, err := Clone(unix.AT_FDCWD, lower[0], false)
+	if err != nil {
+		return -1, err
+	}
+	if err := SetAttr(fd, Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}

@@ -53,8 +53,14 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // AlwaysReadOnly reports whether a volume is read-only whatever the mount says.
-// Files that the node agent itself keeps up to date must not be written to.
+// Files that the node agent itself keeps up to date must not be written to, nor
+// those of an image, which others use.
 func AlwaysReadOnly(v *v1.Volume) bool {
+	return v.Image != nil || fromAPI(v)
+}
+
+// fromAPI reports whether the volume's files come from the API.
+func fromAPI(v *v1.Volume) bool {
 	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
 }
 
@@ -111,7 +117,7 @@ func (m *Manager) setup(ctx context.Context, pod *v1.Pod, v *v1.Volume) (time.Ti
 		return time.Time{}, setupHostPath(v.HostPath)
 	case v.Image != nil:
 		return time.Time{}, nil // the container layer mounts it
-	case AlwaysReadOnly(v):
+	case fromAPI(v):
 		return m.setupFiles(ctx, pod, v, path)
 	default:
 		return time.Time{}, errors.New("no volume plugin matched")
