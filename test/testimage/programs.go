@@ -85,12 +85,21 @@ func DNSUtils(names ...string) (Image, error) {
 	return img, nil
 }
 
-// programs packs dynamically linked programs with their interpreter, their
-// libraries, and what the C library loads by itself to look up names.
 func programs(paths ...string) (Layer, error) {
-	c := collector{files: map[string]string{}}
+	same := map[string]string{}
 	for _, p := range paths {
-		if err := c.add(p, p); err != nil {
+		same[p] = p
+	}
+	return Programs(same)
+}
+
+// Programs packs dynamically linked programs, by their paths in the image, with
+// their interpreter, their libraries, and what the C library loads by itself to
+// look up names.
+func Programs(paths map[string]string) (Layer, error) {
+	c := collector{files: map[string]string{}}
+	for dst, src := range paths {
+		if err := c.add(dst, src); err != nil {
 			return nil, err
 		}
 	}

@@ -33,28 +33,28 @@ type picture struct {
 }
 
 // pictures are the suite's images, made of Debian's programs.
-func pictures(uid []byte) []picture {
-	busybox := func() (testimage.Image, error) { return testimage.Busybox() }
+func pictures(uid []byte, shell string) []picture {
+	busybox := func() (testimage.Image, error) { return busybox(shell) }
 	latest := []string{"latest"}
 	list := []picture{
 		{"pause", []string{"3.9"}, with(busybox, testimage.File("pause", 0o755, nil))},
 		{e2eRepo + "busybox", []string{"1.29-2"}, busybox},
 		{e2eRepo + "nginx", []string{"1.14-2"}, nginx()},
-		{e2eRepo + "httpd", []string{"2.4.39-4"}, nginx(testimage.File("usr/share/nginx/html/index.html", 0o644, []byte("<html><body><h1>It works!</h1></body></html>\n")))},
-		{e2eRepo + "nonewprivs", []string{"1.3"}, effectiveUID(uid)},
+		{e2eRepo + "httpd", []string{"2.4.39-4"}, httpd},
+		{e2eRepo + "nonewprivs", []string{"1.3"}, setuid(busybox, uid)},
 		{suiteRepo + "hostnet-nginx-" + runtime.GOARCH, latest, nginx(testimage.File("etc/nginx/conf.d/default.conf", 0o644, []byte("server {\n listen 12003;\n root /usr/share/nginx/html;\n}\n")))},
 		{suiteRepo + "test-image-predefined-group", latest, as("1000", with(busybox,
 			testimage.File("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\ndefault-user:x:1000:1000::/home/default-user:/bin/sh\n")),
 			testimage.File("etc/group", 0o644, []byte("root:x:0:\ndefault-user:x:1000:\ngroup-defined-in-image:x:50000:default-user\n")),
 			testimage.Member{Header: owned("home/default-user", 1000)}))},
-		{suiteRepo + "test-image-tag", []string{"test", "all"}, marked("test-image-tag")},
-		{suiteRepo + "test-image-tags", []string{"1", "2", "3"}, marked("same-image")},
+		{suiteRepo + "test-image-tag", []string{"test", "all"}, marked(busybox, "test-image-tag")},
+		{suiteRepo + "test-image-tags", []string{"1", "2", "3"}, marked(busybox, "same-image")},
 	}
 	for name, user := range map[string]string{"uid": "1002", "username": "www-data", "uid-group": "1003:1004", "username-group": "www-data:1004"} {
 		list = append(list, picture{suiteRepo + "test-image-user-" + name, latest, as(user, busybox)})
 	}
 	for _, name := range []string{"1", "2", "3", "latest", "digest"} {
-		list = append(list, picture{suiteRepo + "test-image-" + name, latest, marked("test-image-" + name)})
+		list = append(list, picture{suiteRepo + "test-image-" + name, latest, marked(busybox, "test-image-"+name)})
 	}
 	return list
 }
@@ -69,12 +69,41 @@ func with(base maker, files ...testimage.Member) maker {
 	}
 }
 
+// busybox has what the suite's has beside Debian's: pgrep, ipcs, and a shell
+// that runs programs from their files, where busybox-static runs its own.
+func busybox(shell string) (testimage.Image, error) {
+	img, err := testimage.Busybox()
+	if err != nil {
+		return img, err
+	}
+	more, err := testimage.Programs(map[string]string{"/bin/sh": shell, "/usr/bin/pgrep": "/usr/bin/pgrep", "/usr/bin/ipcs": "/usr/bin/ipcs"})
+	img.Layers = append(img.Layers, more)
+	return img, err
+}
+
+// debianShell is the busybox of a package that cannot be installed beside busybox-static.
+func debianShell(dir string) (string, error) {
+	script := "cd " + dir + " && apt-get download -qq busybox && dpkg -x busybox_*.deb busybox"
+	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("getting Debian's busybox: %w\n%s", err, out)
+	}
+	return filepath.Join(dir, "busybox/bin/busybox"), nil
+}
+
 func nginx(files ...testimage.Member) maker {
+	files = append(files, testimage.Symlink("var/run", "/run"))
 	return with(func() (testimage.Image, error) { return testimage.Nginx() }, files...)
 }
 
-func marked(name string) maker {
-	return with(func() (testimage.Image, error) { return testimage.Busybox() }, testimage.File(name, 0o644, nil))
+// httpd is nginx with the words of Apache's that the suite looks for.
+func httpd() (testimage.Image, error) {
+	img, err := nginx(testimage.File("usr/share/nginx/html/index.html", 0o644, []byte("<html><body><h1>It works!</h1></body></html>\n")))()
+	img.Config.Cmd = []string{"sh", "-c", "echo httpd starts; exec nginx -g 'daemon off;'"}
+	return img, err
+}
+
+func marked(base maker, name string) maker {
+	return with(base, testimage.File(name, 0o644, nil))
 }
 
 func as(user string, base maker) maker {
@@ -85,9 +114,9 @@ func as(user string, base maker) maker {
 	}
 }
 
-func effectiveUID(program []byte) maker {
+func setuid(base maker, program []byte) maker {
 	return func() (testimage.Image, error) {
-		img, err := testimage.Busybox()
+		img, err := base()
 		img.Layers = append(img.Layers, testimage.Layer{testimage.File("nnp", 0o4755, program)})
 		img.Config.Entrypoint, img.Config.Cmd = []string{"/nnp"}, nil
 		return img, err
@@ -105,9 +134,13 @@ func serve(dir string) (*httptest.Server, digest.Digest, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	shell, err := debianShell(dir)
+	if err != nil {
+		return nil, "", err
+	}
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	var named digest.Digest
-	for _, p := range pictures(uid) {
+	for _, p := range pictures(uid, shell) {
 		manifest, err := push(server.URL+"/v2/"+p.repo, p)
 		if err != nil {
 			server.Close()

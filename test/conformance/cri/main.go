@@ -23,29 +23,29 @@ import (
 	"syscall"
 )
 
-const (
-	binary = "bin/skiff"
-	name   = "critest"
-)
+const name = "critest"
 
 func owned(name string, uid int) tar.Header {
 	return tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: uid, Gid: uid}
 }
 
+var binary string
+
 func main() {
 	keep := flag.Bool("keep", false, "leave skiff and the registry until a signal comes")
-	suite := flag.String("suite", "", "a critest that was built before")
+	flag.StringVar(&binary, "skiff", "bin/skiff", "the skiff to judge")
+	built := flag.String("suite", "", "a critest that was built before")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *suite, *keep, flag.Args()); err != nil {
+	if err := run(ctx, *built, *keep, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "cri:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, suite string, keep bool, args []string) error {
+func run(ctx context.Context, built string, keep bool, args []string) error {
 	dir, err := os.MkdirTemp("", "skiff-critest-")
 	if err != nil {
 		return err
@@ -56,9 +56,9 @@ func run(ctx context.Context, suite string, keep bool, args []string) error {
 		return err
 	}
 	defer images.Close()
-	if suite == "" {
-		suite = filepath.Join(dir, "critest")
-		if err := build(ctx, dir, suite, named); err != nil {
+	if built == "" {
+		built = filepath.Join(dir, "critest")
+		if err := build(ctx, dir, built, named); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func run(ctx context.Context, suite string, keep bool, args []string) error {
 	defer purge(dir)
 	socket := "unix://" + filepath.Join(dir, "run", "cri.sock")
 	fmt.Println("skiff serves", socket)
-	cmd := exec.CommandContext(ctx, suite, append([]string{"-runtime-endpoint", socket}, args...)...)
+	cmd := exec.CommandContext(ctx, built, append([]string{"-runtime-endpoint", socket}, args...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()
