@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,17 +29,17 @@ const (
 // Server is the Service on a socket, for crictl and other clients of the CRI.
 type Server struct {
 	*Service
-	socket string
-	tls    *tls.Config
+	socket     string
+	translator Translator
 	// streams serves the addresses that Exec, Attach and PortForward give out.
-	streams streaming.Server
+	streams       streaming.Server
+	streamAddress string
 }
 
 // NewServer serves s on a unix socket of mode 0600. The stream server listens
-// on a loopback port; its addresses hold a token that is good once, and with
-// config its connections are encrypted.
-func NewServer(s *Service, socket string, config *tls.Config) *Server {
-	return &Server{Service: s, socket: socket, tls: config}
+// on a loopback port; its addresses hold a token that is good once.
+func NewServer(s *Service, socket string, translator Translator) *Server {
+	return &Server{Service: s, socket: socket, translator: translator}
 }
 
 // Component serves once the Service is recovered.
@@ -63,7 +62,7 @@ func (v *Server) run(ctx context.Context, ready func()) error {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	runtimeapi.RegisterRuntimeServiceServer(server, v)
 	runtimeapi.RegisterImageServiceServer(server, v)
-	web := &http.Server{Handler: v.streams, ReadHeaderTimeout: 10 * time.Second}
+	web := &http.Server{Handler: http.HandlerFunc(v.serveStream), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(lis) }()
 	go func() {
@@ -115,15 +114,12 @@ func (v *Server) listenStreams() (net.Listener, error) {
 		return nil, fmt.Errorf("listening for streams: %w", err)
 	}
 	config := streaming.DefaultConfig
-	config.Addr = lis.Addr().String()
+	v.streamAddress = lis.Addr().String()
+	config.Addr = v.streamAddress
 	config.StreamIdleTimeout = streamIdle
-	config.TLSConfig = v.tls
 	if v.streams, err = streaming.NewServer(config, v.Streaming()); err != nil {
 		lis.Close()
 		return nil, fmt.Errorf("making the stream server: %w", err)
-	}
-	if v.tls != nil {
-		lis = tls.NewListener(lis, v.tls)
 	}
 	return lis, nil
 }
@@ -137,7 +133,11 @@ func (v *Server) Exec(_ context.Context, req *runtimeapi.ExecRequest) (*runtimea
 	if rec := c.rec.Load(); rec.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %q is not running (%s)", rec.ID, rec.State)
 	}
-	return v.streams.GetExec(req)
+	resp, err := v.streams.GetExec(req)
+	if err == nil {
+		resp.Url += wanted{req.GetStdin(), req.GetStdout(), req.GetStderr(), req.GetTty()}.query()
+	}
+	return resp, err
 }
 
 // Attach gives out an address at which a container's streams are.
@@ -149,7 +149,11 @@ func (v *Server) Attach(_ context.Context, req *runtimeapi.AttachRequest) (*runt
 	if rec := c.rec.Load(); rec.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %q is not running (%s)", rec.ID, rec.State)
 	}
-	return v.streams.GetAttach(req)
+	resp, err := v.streams.GetAttach(req)
+	if err == nil {
+		resp.Url += wanted{req.GetStdin(), req.GetStdout(), req.GetStderr(), req.GetTty()}.query()
+	}
+	return resp, err
 }
 
 // PortForward gives out an address at which ports of a sandbox are.

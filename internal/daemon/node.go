@@ -25,7 +25,7 @@ func (d *daemon) nodeComponents() []lifecycle.Component {
 		{Name: "images", Run: d.runImages},
 		{Name: "archives", Needs: []string{"images"}, Run: d.runArchives},
 		o.containers.Component(),
-		container.NewServer(o.containers, d.cfg.CRISocket(), nil).Component(),
+		container.NewServer(o.containers, d.cfg.CRISocket(), webSockets{}).Component(),
 		// Stops the pods when `skiff down` asked for it: after the node agent
 		// has let go of them, before the container layer ends.
 		{Name: "pods", Needs: []string{"container"}, Run: d.runPods, StopTimeout: d.cfg.StopTimeout},
