@@ -25,5 +25,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "supervisor" {
 		os.Exit(supervisor.Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "monitor" {
+		os.Exit(supervisor.Monitor(os.Args[2:]))
+	}
 	os.Exit(command(os.Args[1:]))
 }

@@ -55,6 +55,15 @@ type Config struct {
 	// NoDefaultEndpoint leaves a registry that has mirrors to these alone.
 	NoDefaultEndpoint bool `json:"disable-default-registry-endpoint"`
 
+	// RuntimeHandlers are programs of OCI runtimes by the handler that a
+	// RuntimeClass names.
+	RuntimeHandlers map[string]string `json:"runtime-handlers"`
+
+	// LogMaxSize in bytes starts a new file of a container's log; LogMaxFiles
+	// are kept, the current one included.
+	LogMaxSize  int64 `json:"container-log-max-size"`
+	LogMaxFiles int   `json:"container-log-max-files"`
+
 	// MaxPods bounds the pods on this node.
 	MaxPods int `json:"max-pods"`
 

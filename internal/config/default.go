@@ -25,10 +25,11 @@ func Default(name string) Config {
 		NodeName:      hostName(),
 		ImageGCHigh:   85,
 		ImageGCLow:    80,
-		MaxPods:       250,
-		LogLevel:      "info",
-		LogFormat:     "text",
-		StopTimeout:   60 * time.Second,
+		LogMaxSize:    10 << 20, LogMaxFiles: 5,
+		MaxPods:     250,
+		LogLevel:    "info",
+		LogFormat:   "text",
+		StopTimeout: 60 * time.Second,
 	}
 	dir := c.instanceName()
 	c.DataDir = filepath.Join("/var/lib", dir)

@@ -51,6 +51,17 @@ func Options() []Option {
 		number("image-gc-low-threshold", "percent in use at which that ends", 0, 99, func(c *Config) *int { return &c.ImageGCLow }),
 		path("registries", "file with mirrors, TLS settings and passwords of registries; certs.d and auth.json lie beside it", false, func(c *Config) *string { return &c.Registries }),
 		boolean("disable-default-registry-endpoint", "true: pull from a registry that has mirrors only through these", func(c *Config) *bool { return &c.NoDefaultEndpoint }),
+		{
+			Name: "runtime-handlers", Usage: "OCI runtimes for RuntimeClasses, as HANDLER=PROGRAM,...",
+			Set: func(c *Config, s string) (err error) { c.RuntimeHandlers, err = parseHandlers(s); return err },
+			Get: func(c *Config) string { return writeHandlers(c.RuntimeHandlers) },
+		},
+		{
+			Name: "container-log-max-size", Usage: "size at which a container's log starts a new file, such as 10Mi",
+			Set: func(c *Config, s string) (err error) { c.LogMaxSize, err = parseSize(s); return err },
+			Get: func(c *Config) string { return writeSize(c.LogMaxSize) },
+		},
+		number("container-log-max-files", "how many files of a container's log are kept", 2, 1000, func(c *Config) *int { return &c.LogMaxFiles }),
 		number("max-pods", "how many pods this node takes", 1, 4096, func(c *Config) *int { return &c.MaxPods }),
 		choice("log-level", "debug, info, warn or error", []string{"debug", "info", "warn", "error"}, func(c *Config) *string { return &c.LogLevel }),
 		choice("log-format", "text or json", []string{"text", "json"}, func(c *Config) *string { return &c.LogFormat }),

@@ -81,7 +81,9 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 		Join:   joins(rec, owner),
 		Log:    supervisor.LogOptions{Path: rec.LogPath, Dir: logRoot(owner), MaxSize: s.deps.LogMaxSize, MaxFiles: s.deps.LogMaxFiles},
 		Stdin:  rec.Config.GetStdin(),
-		Labels: map[string]string{labelKind: kindCtr, labelSandbox: rec.SandboxID},
+		// Empty for skiff's own.
+		Runtime: s.deps.Handlers[owner.Handler],
+		Labels:  map[string]string{labelKind: kindCtr, labelSandbox: rec.SandboxID},
 		// An interrupted caller must not leave a container whose fate nobody
 		// knows, so StdinOnce is passed on rather than kept here.
 		StdinOnce: rec.Config.GetStdinOnce(),

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "supervisor":
 			os.Exit(supervisor.Main(os.Args[2:]))
+		case "monitor":
+			os.Exit(supervisor.Monitor(os.Args[2:]))
 		case "init":
 			runtime.LockOSThread()
 			oci.InitMain(os.Args[2:])
@@ -132,7 +134,7 @@ func (n *node) close() {
 
 // checkClean verifies that nothing is left, and removes the rest.
 func (n *node) checkClean() {
-	for _, sub := range []string{"containers/sandboxes", "containers/containers", "run/sandboxes", "s/containers", "s/oci"} {
+	for _, sub := range []string{"containers/sandboxes", "containers/containers", "run/sandboxes", "s/containers", "s/oci", "s/foreign", "s/foreign-state"} {
 		if left, _ := os.ReadDir(filepath.Join(n.dir, sub)); len(left) > 0 {
 			n.t.Errorf("%s left in %s", left, sub)
 		}

@@ -87,6 +87,9 @@ func (s *Service) ImageStatus(_ context.Context, req *runtimeapi.ImageStatusRequ
 // PullImage fetches an image and returns the reference by which containers name it.
 func (s *Service) PullImage(ctx context.Context, req *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
 	name := req.GetImage().GetImage()
+	if err := s.knowHandler(req.GetImage().GetRuntimeHandler()); err != nil {
+		return nil, err
+	}
 	auth, err := authOf(req.GetAuth())
 	if err != nil {
 		return nil, err

@@ -37,11 +37,7 @@ func (s *Service) Status(ctx context.Context, req *runtimeapi.StatusRequest) (*r
 		}},
 		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
 	}
-	for _, name := range []string{"", runtimeHandler} {
-		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{
-			Name: name, Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true, UserNamespaces: true},
-		})
-	}
+	resp.RuntimeHandlers = s.handlers()
 	if req.GetVerbose() {
 		resp.Info = infoMap(map[string]any{"supervisor": info, "dir": s.deps.Dir, "cgroupParent": s.deps.CgroupParent})
 	}

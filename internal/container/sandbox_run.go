@@ -47,8 +47,8 @@ func (s *Service) checkSandbox(config *runtimeapi.PodSandboxConfig, handler stri
 	if config == nil || config.GetMetadata() == nil {
 		return status.Error(codes.InvalidArgument, "sandbox config must include metadata")
 	}
-	if handler != "" && handler != runtimeHandler {
-		return status.Errorf(codes.InvalidArgument, "no runtime for %q is configured; known: %q", handler, runtimeHandler)
+	if err := s.checkHandler(config, handler); err != nil {
+		return err
 	}
 	options := config.GetLinux().GetSecurityContext().GetNamespaceOptions()
 	if err := checkUsers(config); err != nil {

@@ -64,6 +64,9 @@ type Deps struct {
 	Supervisor supervisor.Options
 	Images     *image.Store
 	Network    Network
+	// Handlers are the programs of OCI runtimes by the names under which
+	// RuntimeClasses ask for them, beside skiff's own.
+	Handlers map[string]string
 	// Version of skiff, for the CRI's Version call.
 	Version string
 	// Needs names components that must be ready first.

@@ -64,6 +64,7 @@ func (d *daemon) makeNode() error {
 		Supervisor: supervisor.Options{
 			Socket: d.cfg.SupervisorSocket(), Dir: filepath.Join(d.cfg.RunDir, "supervisor"), Exe: ocibin.Open,
 		},
+		LogMaxSize: d.cfg.LogMaxSize, LogMaxFiles: d.cfg.LogMaxFiles, Handlers: d.cfg.RuntimeHandlers,
 		Images: o.images, Network: podNetwork{o.network}, Version: version.Skiff, Needs: []string{"network"}, Log: d.log,
 	})
 	if err != nil {

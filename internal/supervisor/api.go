@@ -39,6 +39,9 @@ type CreateRequest struct {
 	// StdinOnce closes it when the first of them leaves.
 	Stdin     bool `json:"stdin,omitempty"`
 	StdinOnce bool `json:"stdinOnce,omitempty"`
+	// Runtime is the path of an OCI runtime's program, with the command line
+	// that runc has; empty for skiff's own.
+	Runtime string `json:"runtime,omitempty"`
 	// Labels are returned as given.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Start also starts the program (one round trip less).

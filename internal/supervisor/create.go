@@ -71,7 +71,11 @@ func (s *server) create(m *createMessage) (_ *entry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.runCreate(e, m, spec, files); err != nil {
+	run := s.runCreate
+	if m.Runtime != "" {
+		run = s.createForeign
+	}
+	if err := run(e, m, spec, files); err != nil {
 		return nil, err
 	}
 	if m.Start {
@@ -96,7 +100,7 @@ func (s *server) reserve(m *createMessage, spec *specs.Spec) (*entry, error) {
 	e.rec = record{
 		Container: Container{ID: m.ID, Phase: PhaseCreated, Labels: m.Labels, CreatedAt: time.Now()},
 		BootID:    s.bootID, Log: m.Log, Terminal: spec.Process.Terminal, StdinOnce: m.StdinOnce,
-		SharedPID: !ownPID(m, spec),
+		SharedPID: !ownPID(m, spec), Runtime: m.Runtime,
 	}
 	if spec.Linux != nil {
 		e.rec.CgroupPath = spec.Linux.CgroupsPath
@@ -146,10 +150,12 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 	}
 	ctx, cancel := runtimeContext()
 	defer cancel()
-	if e.runc, err = oci.Create(ctx, o); err != nil {
+	made, err := oci.Create(ctx, o)
+	if err != nil {
 		return err
 	}
-	init := e.runc.Init
+	e.runc = made
+	init := made.Init
 	if e.rec.StartTicks, _, err = pidfd.StartTime(init.PID); err != nil {
 		return fmt.Errorf("reading the start time of init: %w", err)
 	}
@@ -210,9 +216,12 @@ func (e *entry) openNamespace(kind specs.LinuxNamespaceType) (*os.File, error) {
 // undoCreate removes what a failed create left. The caller holds e.mu.
 func (s *server) undoCreate(e *entry) {
 	if e.runc != nil {
-		init := e.runc.Init
 		_ = e.runc.Kill(unix.SIGKILL, true)
-		_, _ = init.Wait()
+		if own, ok := e.runc.(*oci.Container); ok {
+			_, _ = own.Init.Wait()
+		} else if e.pidfd != nil {
+			_, _ = pidfd.Wait(e.pidfd)
+		}
 		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
 			s.log.Warn("half-made container not removed", "container", e.rec.ID, "err", err)
 		}

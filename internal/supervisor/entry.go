@@ -21,7 +21,7 @@ type entry struct {
 	// never held for longer than one operation of the runtime takes.
 	mu     sync.RWMutex
 	rec    record
-	runc   *oci.Container
+	runc   ociRuntime
 	pidfd  *os.File
 	child  bool // a child of this process, which can reap it
 	exited chan struct{}
@@ -67,11 +67,15 @@ func (s *server) startLocked(e *entry) error {
 // slim forgets the specification, which is on disk: most containers are never
 // looked at again before their end.
 func (e *entry) slim(s *server) {
+	heavy, own := e.runc.(*oci.Container)
+	if !own {
+		return
+	}
 	light, err := oci.Load(s.ociDir, e.rec.ID)
 	if err != nil {
 		return // as good as before, only larger
 	}
-	if old := e.runc.Init.PIDFD; old != nil {
+	if old := heavy.Init.PIDFD; old != nil {
 		old.Close()
 	}
 	e.runc = light

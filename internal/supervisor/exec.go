@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"skiff.dev/skiff/internal/kernel/pidfd"
 	"skiff.dev/skiff/internal/oci"
 )
@@ -36,6 +34,9 @@ func (s *server) doExec(c *call) {
 	closeFiles(c.files)
 	c.files = nil
 	x := &session{Kind: sessionExec, ID: c.req.ID, Kill: c.req.Exec.KillOnClose || !delivered, pidfd: process.PIDFD, conn: c.conn}
+	if e.rec.Runtime != "" {
+		x.Target = process.PID
+	}
 	s.begun(x)
 	c.release()
 	s.followExec(x)
@@ -47,7 +48,7 @@ func (s *server) followExec(x *session) {
 	done, err := s.watchExec(x)
 	if err != nil {
 		s.log.Error("process of an exec is not watched", "container", x.ID, "err", err)
-		_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
+		x.kill()
 		_, _ = pidfd.Wait(x.pidfd)
 		s.over(x)
 		s.fail(x.conn, err)
@@ -57,7 +58,7 @@ func (s *server) followExec(x *session) {
 	case <-done:
 	case <-x.conn.hangup():
 		if x.Kill {
-			_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
+			x.kill()
 		}
 		<-done
 	}

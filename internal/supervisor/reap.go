@@ -35,6 +35,9 @@ func (s *server) reap(e *entry) {
 	}
 	defer s.ending()()
 	exit := e.collect()
+	if told, ok := s.foreignExit(&e.rec); ok {
+		exit = told
+	}
 	s.settleExit(e, exit)
 }
 
@@ -84,21 +87,21 @@ func (e *entry) collect() Exit {
 		}
 		return exitOf(status.Code, int(status.Signal))
 	}
-	if status, ok := e.foreignExit(); ok {
+	if status, ok := e.strangerExit(); ok {
 		return exitOf(status.ExitStatus(), int(signalOf(status)))
 	}
 	return exit
 }
 
-// foreignExit reads the exit status of a process that is not a child: from its
+// strangerExit reads the exit status of a process that is not a child: from its
 // zombie while nobody has reaped it, or from what the kernel keeps behind the
 // pidfd afterwards (Linux 6.15).
-func (e *entry) foreignExit() (unix.WaitStatus, bool) {
+func (e *entry) strangerExit() (unix.WaitStatus, bool) {
 	fd := int(e.pidfd.Fd())
 	if status, ok := exitInfo(fd); ok {
 		return status, true
 	}
-	if status, ok := zombieStatus(e.rec.PID, e.rec.StartTicks); ok {
+	if status, ok := zombieStatus(e.rec.watched(), e.rec.StartTicks); ok {
 		return status, true
 	}
 	return exitInfo(fd) // reaped between the two

@@ -23,6 +23,18 @@ type record struct {
 	StdinOnce  bool       `json:"stdinOnce,omitempty"`
 	// SharedPID: init's end does not end the other processes.
 	SharedPID bool `json:"sharedPID,omitempty"`
+	// Runtime is the program of a foreign OCI runtime. Then StartTicks are of
+	// its monitor, whose pid is Monitor, and PID is the container's own process.
+	Runtime string `json:"runtime,omitempty"`
+	Monitor int    `json:"monitor,omitempty"`
+}
+
+// watched is the process that tells of the container's end.
+func (r *record) watched() int {
+	if r.Monitor != 0 {
+		return r.Monitor
+	}
+	return r.PID
 }
 
 // records is the directory of all records.

@@ -27,6 +27,7 @@ func (s *server) recover() error {
 		s.adopt(rec)
 	}
 	s.recoverUnrecorded(bad)
+	s.sweepForeign()
 	return nil
 }
 
@@ -65,7 +66,7 @@ func (s *server) adopt(rec *record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var err error
-	e.runc, err = oci.Load(s.ociDir, rec.ID)
+	e.runc, err = s.load(rec)
 	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		s.log.Warn("runtime state not read", "container", rec.ID, "err", err)
 	}
@@ -75,7 +76,7 @@ func (s *server) adopt(rec *record) {
 		return
 	}
 	if rec.BootID == s.bootID {
-		e.pidfd, err = pidfd.Open(rec.PID, rec.StartTicks)
+		e.pidfd, err = pidfd.Open(rec.watched(), rec.StartTicks)
 	} else {
 		err = pidfd.ErrGone
 	}
@@ -87,8 +88,12 @@ func (s *server) adopt(rec *record) {
 		err = s.watchExit(e)
 	}
 	if err != nil {
-		s.log.Warn("container ended unseen", "container", rec.ID, "reason", err.Error())
-		s.settleExit(e, Exit{Code: UnknownExitCode, Unknown: true, At: time.Now()})
+		exit, known := s.foreignExit(rec)
+		if !known {
+			s.log.Warn("container ended unseen", "container", rec.ID, "reason", err.Error())
+			exit = Exit{Code: UnknownExitCode, Unknown: true, At: time.Now()}
+		}
+		s.settleExit(e, exit)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
 	"skiff.dev/skiff/internal/oci"
 )
 
@@ -60,7 +59,7 @@ func kept(fd int, name string) *os.File {
 func (s *server) resumeEntry(h *handoffEntry) {
 	e := &entry{rec: h.Record, child: h.Child, exited: make(chan struct{}), pidfd: kept(h.PIDFD, "pidfd"), stdin: kept(h.Stdin, "stdin"), console: kept(h.Console, "console")}
 	var err error
-	if e.runc, err = oci.Load(s.ociDir, e.rec.ID); err != nil && !errors.Is(err, oci.ErrNotFound) {
+	if e.runc, err = s.load(&e.rec); err != nil && !errors.Is(err, oci.ErrNotFound) {
 		s.log.Warn("runtime state not read", "container", e.rec.ID, "err", err)
 	}
 	s.mu.Lock()
@@ -113,7 +112,7 @@ func (s *server) resumeSession(h *handoffSession) {
 	if err != nil {
 		x.conn.close()
 		if x.pidfd != nil {
-			_ = pidfd.Signal(x.pidfd, unix.SIGKILL)
+			x.kill()
 		}
 		return
 	}

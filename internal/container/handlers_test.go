@@ -1,0 +1,176 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
+)
+
+// crun is Debian's.
+const crun = "/usr/bin/crun"
+
+// withCrun is a sandbox whose containers crun makes.
+func withCrun(t *testing.T) (n *node, box string, config *runtimeapi.PodSandboxConfig) {
+	t.Helper()
+	n = newNode(t)
+	if _, err := os.Stat(crun); err != nil {
+		t.Skip("no crun (Debian: crun)")
+	}
+	n.s.deps.Handlers = map[string]string{"crun": crun}
+	n.deps.Handlers = n.s.deps.Handlers
+	config = &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: "pod", Namespace: "default", Uid: "pod-uid"}, Hostname: "pod", LogDirectory: filepath.Join(n.dir, "logs", "pod"),
+		Linux: &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+		}},
+	}
+	made, err := n.s.RunPodSandbox(n.ctx(), &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: "crun"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, made.GetPodSandboxId(), config
+}
+
+// TestForeignRuntime lives the life of a container that Debian's crun makes.
+func TestForeignRuntime(t *testing.T) {
+	n, box, config := withCrun(t)
+	n.importImage("content:1", imageSpec{files: map[string]string{"data/hello": "from the image\n"}})
+	id := n.run(box, config, "app", func(c *runtimeapi.ContainerConfig) {
+		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/vol", Readonly: true, Image: &runtimeapi.ImageSpec{Image: "content:1"}, ImageSubPath: "data"}}
+		c.Linux.Resources = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 64 << 20}
+	}, "sh", "-c", "trap 'echo bye; exit 7' TERM; echo started; while :; do sleep 0.05; done")
+	n.untilLogged(id, "started")
+	if out, code := n.exec(id, "sh", "-c", "hostname; cat /vol/hello; touch /vol/x 2>/dev/null || echo refused; exit 3"); out != "pod\nfrom the image\nrefused\n" || code != 3 {
+		t.Errorf("%q %d", out, code)
+	}
+	own, _ := os.Readlink("/proc/self/ns/net")
+	if theirs, _ := n.exec(id, "readlink", "/proc/1/ns/net"); strings.TrimSpace(theirs) == own {
+		t.Error("the container is in the node's network")
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), id+"/rootfs") {
+		t.Errorf("the root shows on the node: %v", err)
+	}
+	update := &runtimeapi.UpdateContainerResourcesRequest{ContainerId: id, Linux: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 96 << 20}}
+	if _, err := n.s.UpdateContainerResources(n.ctx(), update); err != nil {
+		t.Error(err)
+	}
+	if st, ok := cgroupStats(n.record(id).CgroupPath); !ok || st.MemoryLimit != 96<<20 {
+		t.Errorf("limit %d after the update", st.MemoryLimit)
+	}
+	if _, err := n.s.StopContainer(n.ctx(), &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if st := n.wait(id); st.ExitCode != 7 || st.Reason != "Error" {
+		t.Errorf("%v", st)
+	}
+	if got := n.log(id); got != "started\nbye\n" {
+		t.Errorf("log %q", got)
+	}
+	if _, err := n.create(box, config, "none", nil, "/no/such/program"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) record(id string) *containerRecord {
+	n.t.Helper()
+	c, err := n.s.findContainer(id)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c.rec.Load()
+}
+
+// TestForeignRuntimeTerminal runs terminals of crun's, and ends an exec whose
+// caller has gone.
+func TestForeignRuntimeTerminal(t *testing.T) {
+	n, box, config := withCrun(t)
+	id := n.run(box, config, "app", func(c *runtimeapi.ContainerConfig) { c.Tty = true }, "sh", "-c", "test -t 0 && echo terminal; exec sleep 1000")
+	n.untilLogged(id, "terminal")
+	sizes := make(chan remotecommandserver.TerminalSize, 1)
+	sizes <- remotecommandserver.TerminalSize{Width: 100, Height: 40}
+	var tty sink
+	if err := n.s.Streaming().Exec(n.ctx(), id, []string{"sh", "-c", "test -t 1 && echo yes"}, nil, &tty, nil, true, sizes); err != nil {
+		t.Error(err)
+	}
+	if tty.String() != "yes\r\n" {
+		t.Errorf("terminal showed %q", tty.String())
+	}
+	_, err := n.s.ExecSync(n.ctx(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"sleep", "4321"}, Timeout: 1})
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("%v", err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // nobody tells this test of the end of a process that is not its own
+		out, _ := n.exec(id, "ps")
+		if !strings.Contains(out, "sleep 4321") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the process of a cancelled exec goes on:\n%s", out)
+		}
+	}
+}
+
+// TestForeignRuntimeFaults says what is wrong.
+func TestForeignRuntimeFaults(t *testing.T) {
+	n, box, config := withCrun(t)
+	id, err := n.create(box, config, "none", nil, "/no/such/program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.s.StartContainer(n.ctx(), &runtimeapi.StartContainerRequest{ContainerId: id}); err == nil || !strings.Contains(err.Error(), "no/such/program") {
+		t.Errorf("%v", err)
+	}
+	if st := n.status(id); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != startErrorCode {
+		t.Errorf("%v", st)
+	}
+	for handler, code := range map[string]codes.Code{"nobody": codes.InvalidArgument, "gone": codes.FailedPrecondition} {
+		n.s.deps.Handlers["gone"] = "/no/such/runtime"
+		_, err := n.s.RunPodSandbox(n.ctx(), &runtimeapi.RunPodSandboxRequest{Config: &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: handler}}, RuntimeHandler: handler})
+		if status.Code(err) != code || !strings.Contains(err.Error(), handler) {
+			t.Errorf("%s: %v", handler, err)
+		}
+	}
+	st, err := n.s.Status(n.ctx(), &runtimeapi.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, h := range st.GetRuntimeHandlers() {
+		names = append(names, h.GetName())
+	}
+	if strings.Join(names, ",") != ",skiff,crun,gone" {
+		t.Errorf("handlers %q", names)
+	}
+}
+
+// TestForeignRuntimeOutlivesSupervisor kills the supervisor: the container goes
+// on, and its exit code is known.
+func TestForeignRuntimeOutlivesSupervisor(t *testing.T) {
+	n, box, config := withCrun(t)
+	id := n.run(box, config, "app", nil, "sh", "-c", "trap 'exit 9' TERM; echo started; while :; do sleep 0.05; done")
+	n.untilLogged(id, "started")
+	info, err := n.s.sup.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(info.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	if err := unix.Kill(n.record(id).PID, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if st := n.wait(id); st.ExitCode != 9 {
+		t.Errorf("%v", st)
+	}
+}
