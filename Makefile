@@ -9,7 +9,7 @@ GOFLAGS_BUILD = -ldflags "-s -w -X $(VERSION).gitVersion=$(KUBERNETES) -X $(VERS
 OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
-PACKAGES = busybox-static nginx-light iproute2 nftables podman
+PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
 PACKAGES_VM = busybox-static qemu-system-x86 e2fsprogs
 
 .PHONY: help build demo test test-vm perf fuzz lint gen check-gen clean release deps deps-vm FORCE

@@ -35,7 +35,11 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) e
 		return err
 	}
 	k.weigh(pod)
-	_, err = k.deps.Runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: k.runtimeHandler(ctx, pod)})
+	handler, err := k.runtimeHandler(ctx, pod)
+	if err != nil {
+		return err
+	}
+	_, err = k.deps.Runtime.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {
 		return fmt.Errorf("%s", criText(err))
 	}
@@ -210,16 +214,16 @@ func (k *Kubelet) hostname(pod *v1.Pod) (short, full string, err error) {
 }
 
 // runtimeHandler is the handler that the pod's RuntimeClass names.
-func (k *Kubelet) runtimeHandler(ctx context.Context, pod *v1.Pod) string {
+func (k *Kubelet) runtimeHandler(ctx context.Context, pod *v1.Pod) (string, error) {
 	name := pod.Spec.RuntimeClassName
 	if name == nil || *name == "" {
-		return ""
+		return "", nil
 	}
 	class, err := k.deps.Client.NodeV1().RuntimeClasses().Get(ctx, *name, getOptions)
 	if err != nil {
-		return *name // the container layer names the unknown handler
+		return "", fmt.Errorf("getting RuntimeClass %q: %w", *name, err)
 	}
-	return class.Handler
+	return class.Handler, nil
 }
 
 // Paths of a pod on the node.

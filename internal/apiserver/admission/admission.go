@@ -39,6 +39,7 @@ func plugins() []plugin {
 		{"ServiceAccount", newServiceAccount},
 		{"Priority", newPriority},
 		{"DefaultTolerationSeconds", newDefaultTolerations},
+		{"RuntimeClass", newRuntimeClass},
 	}
 }
 

@@ -29,6 +29,7 @@ func resources() []resource {
 		plain(config.ConfigMap()),
 		plain(config.Secret()),
 		plain(node.Kind()),
+		plain(node.RuntimeClass()),
 		pods,
 		serviceAccounts,
 		services,

@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +34,7 @@ func apiGroups() []func(*runtime.Scheme) error {
 		discoveryv1.AddToScheme,
 		eventsv1.AddToScheme,
 		networkingv1.AddToScheme,
+		nodev1.AddToScheme,
 		policyv1.AddToScheme,
 	}
 }

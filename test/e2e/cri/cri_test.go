@@ -70,10 +70,10 @@ func (c *client) run(name, handler string, args ...string) (box, id string) {
 
 // TestCRI starts one cluster for all.
 func TestCRI(t *testing.T) {
-	c := cluster.Start(t)
+	c := cluster.Start(t, "--runtime-handlers=crun=/usr/bin/crun")
 	c.ImportDebian("e2e/busybox:1", "busybox")
 	for name, test := range map[string]func(*testing.T, *client){
-		"websocket exec": webSocketExec, "websocket port forward": webSocketForward,
+		"websocket exec": webSocketExec, "websocket port forward": webSocketForward, "runtime class": runtimeClass,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, connect(t, c)) })
 	}
