@@ -12,12 +12,12 @@ import (
 
 func inspectVerb(c *command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inspect components|controllers",
+		Use:   "inspect components|controllers|crictl",
 		Short: "Show how the running daemon is put together",
 		Args:  cobra.ArbitraryArgs,
-		RunE:  chooseVerb("`components` or `controllers`"),
+		RunE:  chooseVerb("`components`, `controllers` or `crictl`"),
 	}
-	cmd.AddCommand(inspectComponents(c), inspectControllers(c))
+	cmd.AddCommand(inspectComponents(c), inspectControllers(c), inspectCrictl(c))
 	return cmd
 }
 
@@ -39,6 +39,23 @@ func inspectControllers(c *command) *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", r.Name, orDash(r.Reads), orDash(r.Writes))
 			}
 		})
+}
+
+// inspectCrictl prints the file that crictl and critest read as /etc/crictl.yaml.
+func inspectCrictl(c *command) *cobra.Command {
+	return &cobra.Command{
+		Use: "crictl", Short: "the configuration with which crictl speaks to this skiff", Args: exactly(0, "no arguments"),
+		RunE: func(*cobra.Command, []string) error {
+			cfg, _, err := c.load(nil)
+			if err != nil {
+				return err
+			}
+			endpoint := "unix://" + cfg.CRISocket()
+			// Ten seconds: with crictl's own two a pull would end early.
+			fmt.Fprintf(c.Out, "runtime-endpoint: %q\nimage-endpoint: %q\ntimeout: 10\n", endpoint, endpoint)
+			return nil
+		},
+	}
 }
 
 // inspect makes a verb that asks the daemon for a list of rows and prints it.
