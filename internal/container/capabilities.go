@@ -12,7 +12,7 @@ import (
 )
 
 // capabilities applies what the pod adds and drops to the default. Inheritable
-// and ambient stay empty (CVE-2022-29162).
+// and ambient stay empty (CVE-2022-29162) but for what add_ambient names.
 func capabilities(sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCapabilities, error) {
 	have := defaults.Capabilities()
 	if sc.GetPrivileged() {
@@ -42,7 +42,35 @@ func capabilities(sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCap
 			have = slices.DeleteFunc(have, func(h string) bool { return h == name })
 		}
 	}
-	return defaults.CapabilitySets(have), nil
+	ambient, err := ambientOf(sc)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range ambient {
+		if !slices.Contains(have, name) {
+			have = append(have, name)
+		}
+	}
+	sets := defaults.CapabilitySets(have)
+	sets.Inheritable, sets.Ambient = ambient, ambient
+	return sets, nil
+}
+
+// ambientOf are the capabilities that a process keeps without being root
+// (capabilities(7)); the kernel wants them in the other sets as well.
+func ambientOf(sc *runtimeapi.LinuxContainerSecurityContext) ([]string, error) {
+	var out []string
+	for _, c := range sc.GetCapabilities().GetAddAmbientCapabilities() {
+		name, err := capabilityName(c)
+		if err != nil {
+			return nil, err
+		}
+		if name == "" {
+			return nil, invalid("ambient capability %q: each must be named", c)
+		}
+		out = append(out, name)
+	}
+	return out, nil
 }
 
 // grantable are all capabilities that this node has to give: skiff itself may

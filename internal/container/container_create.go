@@ -33,6 +33,9 @@ func (s *Service) CreateContainer(ctx context.Context, req *runtimeapi.CreateCon
 	if !owner.Ready {
 		return nil, status.Errorf(codes.FailedPrecondition, "sandbox %q is not ready", owner.ID)
 	}
+	if err := s.checkContainer(config, owner); err != nil {
+		return nil, err
+	}
 	rec := &containerRecord{
 		Version: recordVersion, ID: newID(), SandboxID: owner.ID, BootID: s.bootID, Config: config,
 		CreatedAt: time.Now(), State: runtimeapi.ContainerState_CONTAINER_CREATED,

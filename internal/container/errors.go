@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -37,7 +38,7 @@ func codeOf(err error) codes.Code {
 		return codes.InvalidArgument
 	case errors.Is(err, image.ErrInUse), errors.Is(err, supervisor.ErrState):
 		return codes.FailedPrecondition
-	case errors.Is(err, image.ErrNoSpace):
+	case errors.Is(err, image.ErrNoSpace), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return codes.ResourceExhausted
 	case errors.Is(err, supervisor.ErrGone):
 		return codes.Unavailable

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -20,14 +22,27 @@ type subscription struct {
 	mu    sync.Mutex
 	queue []*runtimeapi.ContainerEventResponse
 	wake  chan struct{}
+	// most bounds the queue, 0: nothing does. lost tells that it was full: the
+	// subscriber has to list anew.
+	most int
+	lost bool
 }
+
+// maxEvents is how many events wait for a client of the socket that does not
+// read.
+const maxEvents = 4096
 
 func (h *hub) send(e *runtimeapi.ContainerEventResponse) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for sub := range h.subs {
 		sub.mu.Lock()
-		sub.queue = append(sub.queue, e)
+		if sub.most > 0 && len(sub.queue) >= sub.most {
+			sub.queue, sub.lost = nil, true
+		}
+		if !sub.lost {
+			sub.queue = append(sub.queue, e)
+		}
 		sub.mu.Unlock()
 		select {
 		case sub.wake <- struct{}{}:
@@ -42,8 +57,8 @@ func (h *hub) empty() bool {
 	return len(h.subs) == 0
 }
 
-func (h *hub) subscribe() (*subscription, func()) {
-	sub := &subscription{wake: make(chan struct{}, 1)}
+func (h *hub) subscribe(most int) (*subscription, func()) {
+	sub := &subscription{wake: make(chan struct{}, 1), most: most}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subs == nil {
@@ -57,20 +72,20 @@ func (h *hub) subscribe() (*subscription, func()) {
 	}
 }
 
-func (b *subscription) take() []*runtimeapi.ContainerEventResponse {
+// take empties the queue; it reports whether events were lost.
+func (b *subscription) take() (all []*runtimeapi.ContainerEventResponse, lost bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := b.queue
-	b.queue = nil
-	return all
+	all, b.queue = b.queue, nil
+	return all, b.lost
 }
 
 // Events subscribes to the changes of containers and sandboxes until ctx ends.
 // The channel is closed then. A subscriber that does not read loses nothing but
-// memory: events of one container are kept in order.
+// memory, so it is for parts of skiff; events of one container are kept in order.
 func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventResponse {
 	out := make(chan *runtimeapi.ContainerEventResponse)
-	sub, leave := s.hub.subscribe()
+	sub, leave := s.hub.subscribe(0)
 	go func() {
 		defer close(out)
 		defer leave()
@@ -80,7 +95,8 @@ func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventR
 			case <-ctx.Done():
 				return
 			}
-			for _, e := range sub.take() {
+			all, _ := sub.take()
+			for _, e := range all {
 				select {
 				case out <- e:
 				case <-ctx.Done():
@@ -92,19 +108,31 @@ func (s *Service) Events(ctx context.Context) <-chan *runtimeapi.ContainerEventR
 	return out
 }
 
-// GetContainerEvents is Events over gRPC.
+// GetContainerEvents is Events over gRPC. A client that falls behind by more
+// than maxEvents is let go: it has to list and to subscribe anew.
 func (s *Service) GetContainerEvents(_ *runtimeapi.GetEventsRequest, stream grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
-	events := s.Events(stream.Context())
+	sub, leave := s.hub.subscribe(maxEvents)
+	defer leave()
 	// The header tells the client that nothing is missed from here on.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	for e := range events {
-		if err := stream.Send(e); err != nil {
-			return err
+	for {
+		select {
+		case <-sub.wake:
+		case <-stream.Context().Done():
+			return nil
+		}
+		all, lost := sub.take()
+		if lost {
+			return status.Errorf(codes.ResourceExhausted, "more than %d events were not read", maxEvents)
+		}
+		for _, e := range all {
+			if err := stream.Send(e); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
 }
 
 // sendEvent tells of a change, with the state of the whole sandbox.

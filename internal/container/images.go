@@ -119,11 +119,15 @@ func authOf(a *runtimeapi.AuthConfig) (image.Auth, error) {
 	return out, nil
 }
 
-// RemoveImage removes an image with all its names, or one name of it. One that
-// is not there is no error.
+// RemoveImage removes an image with all its names, by whichever of them it is
+// named: the CRI knows no tags apart from their image. One that is not there is
+// no error.
 func (s *Service) RemoveImage(_ context.Context, req *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
 	name := req.GetImage().GetImage()
-	err := s.deps.Images.Remove(name)
+	img, err := s.deps.Images.Resolve(name)
+	if err == nil {
+		err = s.deps.Images.Remove(img.ID)
+	}
 	if err != nil && !errors.Is(err, image.ErrNotFound) {
 		return nil, statusOf(err, "removing image %q", name)
 	}

@@ -136,7 +136,11 @@ func (s *Service) podMetrics() []*runtimeapi.PodSandboxMetrics {
 		pod := &runtimeapi.PodSandboxMetrics{PodSandboxId: rec.ID}
 		if st, ok := cgroupStats(podCgroup(rec)); ok {
 			labels := []string{podCgroup(rec), "", "", meta.GetNamespace(), meta.GetName(), ""}
-			pod.Metrics = measure(reading{cgroup: st, network: readInterfaces(rec.PID), started: rec.CreatedAt}, labels)
+			seen := reading{cgroup: st, started: rec.CreatedAt}
+			if !usesNode(netMode(rec.Config)) {
+				seen.network = readInterfaces(rec.PID)
+			}
+			pod.Metrics = measure(seen, labels)
 		}
 		for _, c := range s.containersOf(rec.ID) {
 			crec := c.rec.Load()

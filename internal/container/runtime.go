@@ -66,8 +66,17 @@ func (s *Service) UpdateContainerResources(ctx context.Context, req *runtimeapi.
 	if rec.State == runtimeapi.ContainerState_CONTAINER_EXITED {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %q has exited", rec.ID)
 	}
+	// What fails half way is taken back: the kernel has a file for each limit.
+	undo := func() {}
 	if rec.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		before := convertResources(rec.Config.GetLinux().GetResources(), s.host())
+		undo = func() {
+			if err := s.sup.Update(context.WithoutCancel(ctx), rec.ID, before); err != nil {
+				s.log.Warn("limits of a container not put back", "container", rec.ID, "err", err)
+			}
+		}
 		if err := s.sup.Update(ctx, rec.ID, convertResources(req.GetLinux(), s.host())); err != nil {
+			undo()
 			return nil, statusOf(err, "updating container %q", rec.ID)
 		}
 	}
@@ -76,8 +85,13 @@ func (s *Service) UpdateContainerResources(ctx context.Context, req *runtimeapi.
 		config.Linux = &runtimeapi.LinuxContainerConfig{}
 	}
 	config.Linux.Resources = mergeResources(config.Linux.GetResources(), req.GetLinux())
+	if err := s.change(c, func(r *containerRecord) { r.Config = config }); err != nil {
+		c.rec.Store(rec)
+		undo()
+		return nil, statusOf(err, "updating container %q", rec.ID)
+	}
 	c.spec = nil
-	return &runtimeapi.UpdateContainerResourcesResponse{}, s.change(c, func(r *containerRecord) { r.Config = config })
+	return &runtimeapi.UpdateContainerResourcesResponse{}, nil
 }
 
 // ReopenContainerLog starts a new log file after the old one was renamed.
@@ -96,10 +110,27 @@ func (s *Service) ReopenContainerLog(ctx context.Context, req *runtimeapi.Reopen
 }
 
 // UpdatePodSandboxResources hears of new limits of the pod, whose cgroup is the
-// node agent's; it is noted for the status.
+// node agent's; they are kept in the sandbox's configuration, which the verbose
+// status shows.
 func (s *Service) UpdatePodSandboxResources(_ context.Context, req *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
-	if _, err := s.findSandbox(req.GetPodSandboxId()); err != nil {
+	b, err := s.findSandbox(req.GetPodSandboxId())
+	if err != nil {
 		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rec := b.rec.Load()
+	if !rec.Ready {
+		return nil, status.Errorf(codes.FailedPrecondition, "sandbox %q is not ready", rec.ID)
+	}
+	config := proto.CloneOf(rec.Config)
+	if config.Linux == nil {
+		config.Linux = &runtimeapi.LinuxPodSandboxConfig{}
+	}
+	config.Linux.Overhead = mergeResources(config.Linux.GetOverhead(), req.GetOverhead())
+	config.Linux.Resources = mergeResources(config.Linux.GetResources(), req.GetResources())
+	if err := s.changeSandbox(b, func(r *sandboxRecord) { r.Config = config }); err != nil {
+		return nil, statusOf(err, "updating sandbox %q", rec.ID)
 	}
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil
 }

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -197,9 +196,12 @@ func addDevices(spec *specs.Spec, in specInput) error {
 	}
 	limits.Devices = defaults.DeviceRules()
 	for _, d := range in.rec.Config.GetDevices() {
+		if d.GetPermissions() == "" || strings.Trim(d.GetPermissions(), "rwm") != "" {
+			return invalid("device %q: permissions %q are not of the letters r, w and m", d.GetHostPath(), d.GetPermissions())
+		}
 		found, err := hostDevices(d.GetHostPath(), d.GetContainerPath())
 		if err != nil {
-			return fmt.Errorf("device %q: %w", d.GetHostPath(), err)
+			return invalid("device %q: %v", d.GetHostPath(), err)
 		}
 		for _, dev := range found {
 			major, minor := dev.Major, dev.Minor

@@ -132,7 +132,7 @@ func hostMount(m *runtimeapi.Mount, users *runtimeapi.UserNamespace) (specs.Moun
 	}
 	source, err := filepath.EvalSymlinks(m.GetHostPath())
 	if err != nil {
-		return specs.Mount{}, "", fmt.Errorf("mount source %q: %w", m.GetHostPath(), err)
+		return specs.Mount{}, "", invalid("mount source %q: %v", m.GetHostPath(), err)
 	}
 	return specs.Mount{
 		Destination: mountPlace(m), Type: "bind", Source: source,

@@ -68,7 +68,7 @@ func readProfile(name string) (*specs.LinuxSeccomp, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("loading seccomp profile %q: %w", name, err)
+		return nil, invalid("loading seccomp profile %q: %v", name, err)
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxProfile {
 		return nil, invalid("seccomp profile %q is no regular file of at most %d bytes", name, maxProfile)

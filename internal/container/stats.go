@@ -64,6 +64,7 @@ func (r *cpuRates) keep(alive map[string]bool) {
 func (s *Service) cpuUsage(key string, st cgroup.Stats) *runtimeapi.CpuUsage {
 	return &runtimeapi.CpuUsage{
 		Timestamp: st.Time.UnixNano(), UsageCoreNanoSeconds: u64(st.CPUUsage), UsageNanoCores: s.cpu.rate(key, st.Time, st.CPUUsage),
+		Psi: psi(st, func(p *cgroup.Pressure) cgroup.Stalls { return p.CPU }),
 	}
 }
 
@@ -71,6 +72,7 @@ func memoryUsage(st cgroup.Stats) *runtimeapi.MemoryUsage {
 	out := &runtimeapi.MemoryUsage{
 		Timestamp: st.Time.UnixNano(), WorkingSetBytes: u64(st.MemoryWorking), UsageBytes: u64(st.MemoryUsage), RssBytes: u64(st.MemoryRSS),
 		PageFaults: u64(st.PageFaults), MajorPageFaults: u64(st.MajorFaults),
+		Psi: psi(st, func(p *cgroup.Pressure) cgroup.Stalls { return p.Memory }),
 	}
 	if st.MemoryLimit > st.MemoryWorking {
 		out.AvailableBytes = u64(st.MemoryLimit - st.MemoryWorking)
@@ -78,6 +80,27 @@ func memoryUsage(st cgroup.Stats) *runtimeapi.MemoryUsage {
 		out.AvailableBytes = u64(0)
 	}
 	return out
+}
+
+// ioUsage is nil where the kernel tells no pressure: it has nothing else.
+func ioUsage(st cgroup.Stats) *runtimeapi.IoUsage {
+	waits := psi(st, func(p *cgroup.Pressure) cgroup.Stalls { return p.IO })
+	if waits == nil {
+		return nil
+	}
+	return &runtimeapi.IoUsage{Timestamp: st.Time.UnixNano(), Psi: waits}
+}
+
+// psi is the pressure on one resource, in nanoseconds as the CRI has it.
+func psi(st cgroup.Stats, of func(*cgroup.Pressure) cgroup.Stalls) *runtimeapi.PsiStats {
+	if st.Pressure == nil {
+		return nil
+	}
+	data := func(w cgroup.Stall) *runtimeapi.PsiData {
+		return &runtimeapi.PsiData{Total: w.Total * 1000, Avg10: w.Avg10, Avg60: w.Avg60, Avg300: w.Avg300}
+	}
+	waits := of(st.Pressure)
+	return &runtimeapi.PsiStats{Full: data(waits.Full), Some: data(waits.Some)}
 }
 
 func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
@@ -88,6 +111,7 @@ func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
 	if rec.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
 		if st, ok := cgroupStats(rec.CgroupPath); ok {
 			out.Cpu, out.Memory = s.cpuUsage(rec.ID, st), memoryUsage(st)
+			out.Io = ioUsage(st)
 			out.Swap = &runtimeapi.SwapUsage{Timestamp: st.Time.UnixNano(), SwapUsageBytes: u64(st.SwapUsage)}
 		}
 	}
@@ -165,9 +189,11 @@ func (s *Service) sandboxStats(b *sandbox) *runtimeapi.PodSandboxStats {
 	}
 	if st, ok := cgroupStats(podCgroup(rec)); ok && rec.Ready {
 		out.Linux.Cpu, out.Linux.Memory = s.cpuUsage(rec.ID, st), memoryUsage(st)
+		out.Linux.Io = ioUsage(st)
 		out.Linux.Process = &runtimeapi.ProcessUsage{Timestamp: st.Time.UnixNano(), ProcessCount: u64(st.PIDs)}
 	}
-	if rec.Ready {
+	// A pod on the node's network has no traffic of its own.
+	if rec.Ready && !usesNode(netMode(rec.Config)) {
 		out.Linux.Network = networkUsage(rec.PID)
 	}
 	for _, c := range s.containersOf(rec.ID) {

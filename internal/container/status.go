@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -117,10 +118,21 @@ func imageName(spec *runtimeapi.ImageSpec) string {
 	return spec.GetImage()
 }
 
-// signalEnum is the CRI's number of a signal's name; TERM where none is set.
-func signalEnum(name string) runtimeapi.Signal {
-	if name == "" {
-		return runtimeapi.Signal_SIGTERM
+// signalEnum is the CRI's name of the signal that will be sent, however an image
+// spells it: "TERM", "15", "SIGRTMIN+3".
+func signalEnum(text string) runtimeapi.Signal {
+	n := stopSignal(text)
+	name := unix.SignalName(n)
+	switch {
+	case name != "":
+	case n == 34:
+		name = "SIGRTMIN"
+	case n > 34 && n < 50:
+		name = "SIGRTMINPLUS" + itoa(int(n)-34)
+	case n >= 50 && n < 64:
+		name = "SIGRTMAXMINUS" + itoa(64-int(n))
+	case n == 64:
+		name = "SIGRTMAX"
 	}
 	if v, ok := runtimeapi.Signal_value[name]; ok {
 		return runtimeapi.Signal(v)

@@ -1,0 +1,46 @@
+package container
+
+import (
+	"os"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// checkContainer refuses what would otherwise be dropped in silence.
+func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sandboxRecord) error {
+	if n := len(config.GetCDIDevices()); n > 0 {
+		return invalid("%d CDI devices asked for, the first is %q: this runtime has none", n, config.GetCDIDevices()[0].GetName())
+	}
+	sc := config.GetLinux().GetSecurityContext()
+	if labels := sc.GetSelinuxOptions(); labels.GetType() != "" && !sc.GetPrivileged() {
+		// Where the kernel has no SELinux the label has no meaning, and pods that
+		// carry one run as everywhere.
+		if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+			return invalid("SELinux type %q asked for: this runtime sets no SELinux labels", labels.GetType())
+		}
+	}
+	return s.checkTarget(sc.GetNamespaceOptions(), owner)
+}
+
+// checkTarget looks at the container whose processes a debug container sees: it
+// must be of the same pod and run.
+func (s *Service) checkTarget(options *runtimeapi.NamespaceOption, owner *sandboxRecord) error {
+	if options.GetPid() != runtimeapi.NamespaceMode_TARGET {
+		return nil
+	}
+	if options.GetTargetId() == "" {
+		return invalid("pid namespace mode TARGET needs target_id")
+	}
+	target, err := s.findContainer(options.GetTargetId())
+	if err != nil {
+		return invalid("pid namespace of container %q: %v", options.GetTargetId(), err)
+	}
+	rec := target.rec.Load()
+	if rec.SandboxID != owner.ID {
+		return invalid("pid namespace of container %q: it is in another sandbox", rec.ID)
+	}
+	if rec.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		return invalid("pid namespace of container %q: it is not running (%s)", rec.ID, rec.State)
+	}
+	return nil
+}
