@@ -63,6 +63,7 @@ func (d *daemon) makeNode() error {
 		Dir: d.cfg.ContainerDir(), RunDir: d.cfg.RunDir, CgroupParent: d.cfg.CgroupParent(),
 		Supervisor: supervisor.Options{
 			Socket: d.cfg.SupervisorSocket(), Dir: filepath.Join(d.cfg.RunDir, "supervisor"), Exe: ocibin.Open,
+			Cgroup: d.cfg.CgroupParent() + "/supervisor",
 		},
 		LogMaxSize: d.cfg.LogMaxSize, LogMaxFiles: d.cfg.LogMaxFiles, Handlers: d.cfg.RuntimeHandlers,
 		Images: o.images, Network: podNetwork{o.network}, Version: version.Skiff, Needs: []string{"network"}, Log: d.log,

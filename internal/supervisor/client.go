@@ -19,6 +19,10 @@ type Options struct {
 	Socket, Dir string
 	// Exe opens the skiff-oci program (a sealed memfd or a file) for a start.
 	Exe func() (*os.File, error)
+	// Cgroup is where a supervisor that is started puts itself, so that who ends
+	// all that is in skiff's own (a service manager, a limit) does not end the
+	// parent of the containers. Empty: it stays where skiff is.
+	Cgroup string
 }
 
 // Errors that callers branch on.

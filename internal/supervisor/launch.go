@@ -65,10 +65,14 @@ func launch(ctx context.Context, opts Options) error {
 		return fmt.Errorf("starting the supervisor: %w", err)
 	}
 	defer ready.Close()
+	args := []string{"skiff-oci", "supervisor", "--socket", opts.Socket, "--dir", opts.Dir, "--ready-fd", "4"}
+	if opts.Cgroup != "" {
+		args = append(args, "--cgroup", opts.Cgroup)
+	}
 	cmd := &exec.Cmd{
 		// In the child, descriptor 3 is the program.
 		Path:        "/proc/self/fd/3",
-		Args:        []string{"skiff-oci", "supervisor", "--socket", opts.Socket, "--dir", opts.Dir, "--ready-fd", "4"},
+		Args:        args,
 		Env:         []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Dir:         "/",
 		Stdout:      log,

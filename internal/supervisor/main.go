@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // Exit codes of the role.
@@ -32,7 +34,7 @@ func outliveTerminals() {
 // Main is the supervisor role of the skiff-oci program; args follow the word
 // "supervisor". It returns the exit code.
 //
-//	skiff-oci supervisor --socket PATH --dir DIR [--ready-fd N] [--resume-fd N]
+//	skiff-oci supervisor --socket PATH --dir DIR [--cgroup PATH] [--ready-fd N] [--resume-fd N]
 //
 // It writes one byte to the ready descriptor when it listens, and its own log
 // to standard error.
@@ -45,6 +47,7 @@ func Main(args []string) int {
 	socket := flags.String("socket", "", "address to listen on")
 	dir := flags.String("dir", "", "directory of the records")
 	ready := flags.Int("ready-fd", -1, "descriptor that gets a byte when the socket listens")
+	group := flags.String("cgroup", "", "cgroup to move into")
 	resume := flags.Int("resume-fd", -1, "descriptor with the state of the predecessor")
 	if err := flags.Parse(args); err != nil {
 		return exitUsage
@@ -53,6 +56,12 @@ func Main(args []string) int {
 	if *socket == "" || *dir == "" {
 		log.Error("supervisor needs --socket and --dir")
 		return exitUsage
+	}
+	if *group != "" {
+		// It can do its work wherever it is.
+		if err := moveInto(*group); err != nil {
+			log.Warn("supervisor stays in the cgroup of who started it", "err", err)
+		}
 	}
 	s, err := newServer(*socket, *dir, log)
 	if err == nil {
@@ -71,6 +80,18 @@ func Main(args []string) int {
 		return exitFailure
 	}
 	return 0
+}
+
+// moveInto puts this process into a cgroup, which is made where it is missing.
+func moveInto(path string) error {
+	group, err := cgroup.New(path)
+	if err != nil {
+		return err
+	}
+	if err := group.Create(); err != nil {
+		return err
+	}
+	return group.Add(os.Getpid(), nil)
 }
 
 func tellReady(fd int) {
