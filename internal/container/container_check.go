@@ -19,6 +19,14 @@ func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sand
 			return invalid("SELinux type %q asked for: this runtime sets no SELinux labels", labels.GetType())
 		}
 	}
+	if owner.Handler != "" && owner.Handler != runtimeHandler {
+		// Its mounts are in a namespace that lets none out; see supervisor's monitor.
+		for _, m := range config.GetMounts() {
+			if m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
+				return invalid("mount at %q: bidirectional propagation is possible only with the handler %q, not with %q", m.GetContainerPath(), runtimeHandler, owner.Handler)
+			}
+		}
+	}
 	return s.checkTarget(sc.GetNamespaceOptions(), owner)
 }
 

@@ -64,7 +64,7 @@ func TestAmbientCapabilities(t *testing.T) {
 		c.Linux.SecurityContext.Capabilities = &runtimeapi.Capability{DropCapabilities: []string{"ALL"}, AddAmbientCapabilities: []string{"NET_BIND_SERVICE"}}
 	}, "sleep", "1000")
 	out, _ := n.exec(id, "grep", "Cap", "/proc/self/status")
-	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(out), "\n") {
 		if f := strings.Fields(line); f[1] != "0000000000000400" {
 			t.Errorf("%s", line)
 		}

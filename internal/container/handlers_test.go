@@ -139,6 +139,12 @@ func TestForeignRuntimeFaults(t *testing.T) {
 			t.Errorf("%s: %v", handler, err)
 		}
 	}
+	_, err = n.create(box, config, "shared", func(c *runtimeapi.ContainerConfig) {
+		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/vol", HostPath: t.TempDir(), Propagation: runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL}}
+	}, "true")
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("bidirectional propagation: %v", err)
+	}
 	st, err := n.s.Status(n.ctx(), &runtimeapi.StatusRequest{})
 	if err != nil {
 		t.Fatal(err)

@@ -65,7 +65,11 @@ func run(ctx context.Context, built string, keep bool, args []string) error {
 	if err := start(ctx, dir, images.URL); err != nil {
 		return err
 	}
-	defer purge(dir)
+	defer func() {
+		if err := purge(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "cri:", err)
+		}
+	}()
 	socket := "unix://" + filepath.Join(dir, "run", "cri.sock")
 	fmt.Println("skiff serves", socket)
 	cmd := exec.CommandContext(ctx, built, append([]string{"-runtime-endpoint", socket}, args...)...)
@@ -98,7 +102,8 @@ func start(ctx context.Context, dir, registry string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := skiff(dir, "up", "--detach", "--log-dir", dir+"/log", "--kubeconfig", dir+"/kubeconfig.yaml",
+	// For -runtime-handler crun.
+	err := skiff(dir, "up", "--detach", "--log-dir", dir+"/log", "--kubeconfig", dir+"/kubeconfig.yaml", "--runtime-handlers", "crun=/usr/bin/crun",
 		"--api-port", "16443", "--kubelet-port", "20250", "--registries", settings).Run()
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting skiff: %w", err), purge(dir))
