@@ -168,3 +168,23 @@ func TestStatsOnTheNodesNetwork(t *testing.T) {
 		t.Errorf("%v, %v", st, err)
 	}
 }
+
+// TestFaultsOfASandbox tells the caller's faults as such.
+func TestFaultsOfASandbox(t *testing.T) {
+	n := newNode(t)
+	for words, change := range map[string]func(*runtimeapi.PodSandboxConfig){
+		"contains a line break": func(c *runtimeapi.PodSandboxConfig) { c.DnsConfig.Servers = []string{"10.0.0.1\nsearch x"} },
+		"metadata":              func(c *runtimeapi.PodSandboxConfig) { c.Metadata = nil },
+	} {
+		config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: "bad"}, DnsConfig: &runtimeapi.DNSConfig{}}
+		change(config)
+		if _, err := n.s.RunPodSandbox(n.ctx(), &runtimeapi.RunPodSandboxRequest{Config: config}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	for _, bad := range []*runtimeapi.PortMapping{{HostPort: 70000, ContainerPort: 80}, {HostPort: 80, ContainerPort: 0}, {HostPort: 80, ContainerPort: 80, HostIp: "here"}} {
+		if _, err := portMappings([]*runtimeapi.PortMapping{bad}); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}

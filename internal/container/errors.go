@@ -36,6 +36,8 @@ func codeOf(err error) codes.Code {
 		return codes.NotFound
 	case errors.Is(err, image.ErrInvalidReference), errors.Is(err, errInvalid):
 		return codes.InvalidArgument
+	case errors.Is(err, supervisor.ErrExists):
+		return codes.AlreadyExists
 	case errors.Is(err, image.ErrInUse), errors.Is(err, supervisor.ErrState):
 		return codes.FailedPrecondition
 	case errors.Is(err, image.ErrNoSpace), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):

@@ -92,7 +92,7 @@ func resolvConf(dns *runtimeapi.DNSConfig) ([]byte, error) {
 	for _, text := range [][]string{dns.GetSearches(), dns.GetServers(), dns.GetOptions()} {
 		for _, word := range text {
 			if strings.ContainsAny(word, "\n\r\x00") {
-				return nil, fmt.Errorf("DNS configuration %q contains a line break", word)
+				return nil, invalid("DNS configuration %q contains a line break", word)
 			}
 		}
 	}

@@ -173,11 +173,11 @@ func portMappings(in []*runtimeapi.PortMapping) ([]PortMapping, error) {
 			continue
 		}
 		if m.GetHostPort() < 0 || m.GetHostPort() > 65535 || m.GetContainerPort() < 1 || m.GetContainerPort() > 65535 {
-			return nil, fmt.Errorf("port mapping %d -> %d is outside 1-65535", m.GetHostPort(), m.GetContainerPort())
+			return nil, invalid("port mapping %d -> %d is outside 1-65535", m.GetHostPort(), m.GetContainerPort())
 		}
 		if ip := m.GetHostIp(); ip != "" {
 			if _, err := netip.ParseAddr(ip); err != nil {
-				return nil, fmt.Errorf("port mapping's host address: %w", err)
+				return nil, invalid("port mapping's host address: %v", err)
 			}
 		}
 		out = append(out, PortMapping{
