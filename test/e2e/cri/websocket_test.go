@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -80,7 +79,7 @@ func webSocketForward(t *testing.T, c *client) {
 		t.Fatal(err)
 	}
 	// Nothing tells that the pod listens.
-	cluster.Until(t, 10*time.Second, func() error {
+	cluster.Until(t, func() error {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local))
 		if err != nil {
 			return err
