@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -42,6 +43,8 @@ type foreign struct {
 	exe       *os.File
 	// monitor is the pid of the container's, 0 before there is one.
 	monitor int
+	// patience bounds one call of the runtime.
+	patience time.Duration
 }
 
 // foreignVersion is the version of the runtime specification that every runtime
@@ -59,7 +62,7 @@ func (s *server) foreign(rec *record) (*foreign, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &foreign{path: rec.Runtime, id: rec.ID, dir: s.foreignDir(rec.ID), root: filepath.Join(s.dir, "foreign-state"), cg: cg, exe: s.exe, monitor: rec.Monitor}, nil
+	return &foreign{path: rec.Runtime, id: rec.ID, dir: s.foreignDir(rec.ID), root: filepath.Join(s.dir, "foreign-state"), cg: cg, exe: s.exe, monitor: rec.Monitor, patience: runtimeTime}, nil
 }
 
 // load finds the runtime's side of a recorded container; nil where it has none.
@@ -227,7 +230,11 @@ func (f *foreign) fork(plan string, files [3]*os.File) (*monitored, error) {
 		return nil, fmt.Errorf("starting a monitor: %w", err)
 	}
 	out := &monitored{monitor: pid, pidfd: os.NewFile(uintptr(fd), "monitor")}
+	_ = answer.SetReadDeadline(time.Now().Add(f.patience))
 	text, err := io.ReadAll(io.LimitReader(answer, 64<<10))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("%s does not end within %s", filepath.Base(f.path), f.patience)
+	}
 	if err == nil {
 		if _, scanErr := fmt.Sscanf(string(text), "pid %d", &out.container); scanErr != nil {
 			err = errors.New(strings.TrimPrefix(string(text), "error "))

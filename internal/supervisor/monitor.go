@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -111,6 +112,8 @@ func (p *monitorPlan) run(dir string) error {
 	}
 	cmd := exec.Command(p.Runtime, p.Args...)
 	cmd.Dir, cmd.Stdin = dir, os.Stdin
+	// A runtime that hangs ends with the monitor, which the supervisor ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	name := filepath.Base(p.Runtime)
 	if p.PidFile != "" {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr // the container's

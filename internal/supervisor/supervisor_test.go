@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "supervisor":
 			os.Exit(Main(os.Args[2:]))
+		case "monitor":
+			os.Exit(Monitor(os.Args[2:]))
 		case "init":
 			runtime.LockOSThread()
 			oci.InitMain(os.Args[2:])
