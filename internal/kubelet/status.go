@@ -49,7 +49,6 @@ func makeStatus(in statusInput) v1.PodStatus {
 	}
 	s.ObservedGeneration = in.Pod.Generation
 	s.QOSClass = qos.GetPodQOS(in.Pod)
-	in.addresses(&s)
 
 	started := initDone(in)
 	s.InitContainerStatuses = in.statuses(in.Pod.Spec.InitContainers, s.InitContainerStatuses, false)
@@ -69,6 +68,7 @@ func makeStatus(in statusInput) v1.PodStatus {
 		phase = in.Pod.Status.Phase
 	}
 	s.Phase = phase
+	in.addresses(&s)
 	setConditions(&s, in)
 	return s
 }
@@ -108,7 +108,7 @@ func ephemeral(pod *v1.Pod) []v1.Container {
 }
 
 // addresses sets the pod's and the node's addresses. A pod that ended keeps the
-// address it had.
+// address it had, also one that ended before a status told it.
 func (in *statusInput) addresses(s *v1.PodStatus) {
 	if len(in.HostIPs) > 0 {
 		s.HostIP = in.HostIPs[0]
@@ -124,8 +124,12 @@ func (in *statusInput) addresses(s *v1.PodStatus) {
 	if in.Pod.Spec.HostNetwork {
 		ips = in.HostIPs
 	}
+	ended := s.Phase == v1.PodSucceeded || s.Phase == v1.PodFailed
+	if box := in.View.sandbox(); len(ips) == 0 && ended && s.PodIP == "" && box != nil {
+		ips = box.IPs
+	}
 	if len(ips) == 0 {
-		if in.Termination == nil && !in.Final && len(in.View.Sandboxes) > 0 {
+		if !ended && in.Termination == nil && !in.Final && len(in.View.Sandboxes) > 0 {
 			s.PodIP, s.PodIPs = "", nil // the sandbox is gone, a new one gets a new address
 		}
 		return

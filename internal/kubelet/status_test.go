@@ -146,3 +146,21 @@ func TestReadinessGates(t *testing.T) {
 		t.Error("the gate's own condition was lost")
 	}
 }
+
+// TestAddressOfAPodThatEnded is the one that it had, also when it was too quick
+// for a status with its sandbox ready.
+func TestAddressOfAPodThatEnded(t *testing.T) {
+	for name, c := range map[string]struct{ policy, container, want string }{
+		"succeeded":     {"Never", "a:ok", "10.0.0.9"},
+		"failed":        {"Never", "a:1", "10.0.0.9"},
+		"starts again":  {"Always", "a:1", ""},
+		"starts anew":   {"OnFailure", "a:1", ""},
+		"for good (ok)": {"OnFailure", "a:ok", "10.0.0.9"},
+	} {
+		v := viewOf(false, c.container)
+		v.Sandboxes[0].IPs = []string{"10.0.0.9"}
+		if s := statusFor(podOfNames(v1.RestartPolicy(c.policy), "a"), v, nil); s.PodIP != c.want {
+			t.Errorf("%s: %q in phase %s, want %q", name, s.PodIP, s.Phase, c.want)
+		}
+	}
+}
