@@ -295,7 +295,7 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 		}
 		fd, err := cr.openBind(src, image, m, &o)
 		if err != nil {
-			return fmt.Errorf("mounts[%d]: %w", i, err)
+			return fmt.Errorf("mounts[%d]%w", i, err)
 		}
 		mp.dir = mount.IsDir(fd)
 		mp.fd = cr.files.add(os.NewFile(uintptr(fd), m.Source), true)
@@ -336,18 +336,22 @@ func (cr *creation) imageAt(destination string) *ImageMount {
 	return nil
 }
 
-// openBind opens what a bind mount shows.
+// openBind opens what a bind mount shows. An error begins behind the mount's number.
 func (cr *creation) openBind(src string, image *ImageMount, m *specs.Mount, o *mount.Options) (int, error) {
 	if image != nil {
-		return cr.openImage(image)
+		fd, err := cr.openImage(image)
+		if err != nil {
+			return -1, fmt.Errorf(": mounting an image: %w", err)
+		}
+		return fd, nil
 	}
 	fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
 	if err != nil {
-		return -1, fmt.Errorf("source: %w", err)
+		return -1, fmt.Errorf(".source: %w", err)
 	}
 	if err := cr.mapMount(fd, m, o); err != nil {
 		unix.Close(fd)
-		return -1, err
+		return -1, fmt.Errorf(": %w", err)
 	}
 	return fd, nil
 }
