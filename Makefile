@@ -12,7 +12,7 @@ FUZZTIME ?= 20s
 PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
 PACKAGES_VM = busybox-static qemu-system-x86 e2fsprogs
 
-.PHONY: help build demo test test-vm conformance perf fuzz lint gen check-gen clean release deps deps-vm FORCE
+.PHONY: help build demo test test-vm conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm FORCE
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,7 +59,7 @@ deps-vm:
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
 	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 30m ./test/vm
 
-conformance: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
+conformance-cri: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
 	go run ./test/conformance/cri
 
 perf: build ## print the benchmarks and hold them against their budgets

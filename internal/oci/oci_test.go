@@ -340,7 +340,11 @@ func TestMappedOverlay(t *testing.T) {
 	must(t, os.WriteFile(lower+"/low", []byte("old\n"), 0o644))
 	must(t, os.WriteFile(lower+"/user", nil, 0o644))
 	must(t, os.Chown(lower+"/user", 1000, 2000))
-	b.opts.Rootfs = &Overlay{Lower: []string{lower, b.root}, Upper: upper, Work: work}
+	layers := []string{lower, b.root}
+	for range 10 { // more than fit into one option before Linux 6.8
+		layers = append(layers, t.TempDir())
+	}
+	b.opts.Rootfs = &Overlay{Lower: layers, Upper: upper, Work: work}
 	b.spec.Root = nil
 	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps

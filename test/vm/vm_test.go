@@ -129,7 +129,7 @@ var suites = []suite{
 	{path: "internal/supervisor"},
 	{path: "internal/container"},
 	{path: "internal/podnet"},
-	{path: "internal/proxy", skip: "TestDrainingLosesNoConnection", because: "its servers stop 5 ms after they are drained, which is too short for an emulated machine to accept what waits"},
+	{path: "internal/proxy"},
 	{path: "internal/image/unpack"},
 }
 

@@ -16,16 +16,20 @@ import (
 // read-only and wants two lower directories; attrs are MOUNT_ATTR_ bits. Each lower is handed over on its own
 // ("lowerdir+", Linux 6.8), so that no number of layers meets a length limit; older kernels get one string.
 func Overlay(lower []string, upper, work string, volatile bool, attrs int) (int, error) {
+	return overlay(lower, upper, work, volatile, attrs, apart)
+}
+
+// overlay is Overlay; run is apart, or here for a caller that is apart already.
+func overlay(lower []string, upper, work string, volatile bool, attrs int, run runner) (int, error) {
 	var p []string
 	for _, l := range lower {
 		p = append(p, "lowerdir+="+l)
 	}
-	top := upperOptions(upper, work, volatile)
-	fd, err := FS("overlay", "overlay", append(p, top...), attrs)
+	fd, err := FS("overlay", "overlay", append(p, upperOptions(upper, work, volatile)...), attrs)
 	if err == nil {
 		return fd, nil
 	}
-	fd, old := overlayInOneString(lower, top, attrs)
+	fd, old := overlayInOneString(lower, upperOptions(escapePath.Replace(upper), escapePath.Replace(work), volatile), attrs, run)
 	if old == nil {
 		return fd, nil
 	}
@@ -50,13 +54,13 @@ const optionBytes = 4095
 // which is seven layers; mount(2) takes a page, which is more than a hundred when their names are relative to the
 // directory they share. mount(2) wants a place: the last lower directory, covered in a mount namespace that nobody
 // else sees and that goes with the thread that made it; a copy of the mount stays.
-func overlayInOneString(lower, top []string, attrs int) (int, error) {
+func overlayInOneString(lower, top []string, attrs int, run runner) (int, error) {
 	dir, names := shareDir(lower)
 	options := strings.Join(append([]string{"lowerdir=" + strings.Join(names, ":")}, top...), ",")
 	if len(options) > optionBytes {
 		return -1, fmt.Errorf("mounting overlay: %d layers take %d bytes, mount takes %d", len(lower), len(options), optionBytes)
 	}
-	return apart(func() (int, error) {
+	return run(func() (int, error) {
 		return mountOptions(dir, lower[len(lower)-1], options, attrs)
 	})
 }
@@ -82,7 +86,7 @@ func MappedOverlay(lower []string, upper, work string, volatile bool, attrs, use
 		if err := cover(dir, userNS); err != nil {
 			return -1, fmt.Errorf("mapping the ids of layers in %s: %w", dir, err)
 		}
-		return Overlay(lower, upper, work, volatile, attrs)
+		return overlay(lower, upper, work, volatile, attrs, here)
 	})
 }
 
@@ -103,6 +107,11 @@ func cover(dir string, userNS int) error {
 	defer unix.Close(at)
 	return Attach(fd, at)
 }
+
+// runner runs what needs a mount namespace of its own.
+type runner func(f func() (int, error)) (int, error)
+
+func here(f func() (int, error)) (int, error) { return f() }
 
 // apart runs f on a thread in a mount namespace of its own, which nobody else sees and which goes with the thread.
 // A mount that is attached nowhere outlives it.
@@ -158,6 +167,9 @@ func mountOptions(dir, place, options string, attrs int) (int, error) {
 	return fd, nil
 }
 
+// escapePath makes a path one word of overlayfs' options.
+var escapePath = strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
+
 // shareDir returns the deepest directory above all paths, and their names below it, escaped as overlayfs wants them.
 func shareDir(paths []string) (dir string, names []string) {
 	dir = filepath.Dir(paths[0])
@@ -166,9 +178,8 @@ func shareDir(paths []string) (dir string, names []string) {
 			dir = filepath.Dir(dir)
 		}
 	}
-	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`)
 	for _, p := range paths {
-		names = append(names, escape.Replace(strings.TrimPrefix(strings.TrimPrefix(p, dir), "/")))
+		names = append(names, escapePath.Replace(strings.TrimPrefix(strings.TrimPrefix(p, dir), "/")))
 	}
 	return dir, names
 }
@@ -210,7 +221,7 @@ func layerTree(lower []string, userNS int) (int, error) {
 		}
 	}
 	if len(lower) > 1 {
-		return Overlay(lower, "", "", false, unix.MOUNT_ATTR_RDONLY)
+		return overlay(lower, "", "", false, unix.MOUNT_ATTR_RDONLY, here)
 	}
 	fd, err := Clone(unix.AT_FDCWD, lower[0], false)
 	if err != nil {

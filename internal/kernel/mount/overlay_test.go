@@ -34,9 +34,9 @@ func TestManyLayers(t *testing.T) {
 		"Overlay":   func() (int, error) { return Overlay(lower, upper, work, false, unix.MOUNT_ATTR_NODEV) },
 		"read-only": func() (int, error) { return Overlay(lower, "", "", false, unix.MOUNT_ATTR_RDONLY) },
 		"in one string": func() (int, error) {
-			return overlayInOneString(lower, []string{`upperdir=` + filepath.Join(dir, `c\,1/upper`), `workdir=` + filepath.Join(dir, `c\,1/work`)}, unix.MOUNT_ATTR_NODEV)
+			return overlayInOneString(lower, []string{`upperdir=` + filepath.Join(dir, `c\,1/upper`), `workdir=` + filepath.Join(dir, `c\,1/work`)}, unix.MOUNT_ATTR_NODEV, apart)
 		},
-		"read-only in one string": func() (int, error) { return overlayInOneString(lower, nil, unix.MOUNT_ATTR_RDONLY) },
+		"read-only in one string": func() (int, error) { return overlayInOneString(lower, nil, unix.MOUNT_ATTR_RDONLY, apart) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			fd, err := make()
@@ -58,7 +58,7 @@ func TestManyLayers(t *testing.T) {
 	if after := mountsIn(t, dir); after != before || strings.Count(after, "\n") != 1 {
 		t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
 	}
-	if _, err := overlayInOneString(append(lower, lower...), []string{"upperdir=" + filepath.Join(dir, string(make([]byte, 3000)))}, 0); err == nil {
+	if _, err := overlayInOneString(append(lower, lower...), []string{"upperdir=" + filepath.Join(dir, string(make([]byte, 3000)))}, 0, apart); err == nil {
 		t.Error("options beyond a page were taken")
 	}
 }
