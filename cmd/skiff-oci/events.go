@@ -49,7 +49,7 @@ type (
 		Usage memoryEntry       `json:"usage"`
 		Swap  memoryEntry       `json:"swap"`
 		Raw   map[string]uint64 `json:"raw,omitempty"`
-		PSI   *cgroup.Stalls  `json:"psi,omitempty"`
+		PSI   *cgroup.Stalls    `json:"psi,omitempty"`
 	}
 	blkioEntry struct {
 		Major uint64 `json:"major,omitempty"`
@@ -58,8 +58,8 @@ type (
 		Value uint64 `json:"value,omitempty"`
 	}
 	blkioStats struct {
-		Bytes []blkioEntry     `json:"ioServiceBytesRecursive,omitempty"`
-		Count []blkioEntry     `json:"ioServicedRecursive,omitempty"`
+		Bytes []blkioEntry   `json:"ioServiceBytesRecursive,omitempty"`
+		Count []blkioEntry   `json:"ioServicedRecursive,omitempty"`
 		PSI   *cgroup.Stalls `json:"psi,omitempty"`
 	}
 	pidStats struct {
