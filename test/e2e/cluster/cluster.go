@@ -5,6 +5,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -204,6 +205,27 @@ func Until(t testing.TB, f func() error) {
 		}
 		<-ticker.C
 	}
+}
+
+// Output runs a command and returns all that it wrote, and its exit code or -1
+// where it did not end by itself. What it leaves in the background may keep its
+// standard output, so that a pipe would not end: a file in dir takes it.
+func Output(cmd *exec.Cmd, dir string) (string, int) {
+	out, err := os.CreateTemp(dir, "output-")
+	if err != nil {
+		return err.Error(), -1
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	text, _ := os.ReadFile(out.Name())
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(text), exit.ExitCode()
+	}
+	if err != nil {
+		return err.Error(), -1
+	}
+	return string(text), 0
 }
 
 // FreePort is a TCP port that nobody listens on at this moment.

@@ -3,7 +3,6 @@ package podman
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,22 +138,7 @@ func strayController() string {
 func (e *engine) try(args ...string) (string, int) {
 	cmd := exec.Command("podman", append(append([]string{}, e.flags...), args...)...)
 	cmd.Env = e.env
-	// The monitor of a container keeps standard output open when it goes to a pipe.
-	out, err := os.CreateTemp(e.dir, "output-")
-	if err != nil {
-		return err.Error(), -1
-	}
-	defer out.Close()
-	cmd.Stdout, cmd.Stderr = out, out
-	err = cmd.Run()
-	text, _ := os.ReadFile(out.Name())
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return string(text), exit.ExitCode()
-	}
-	if err != nil {
-		return err.Error(), -1
-	}
-	return string(text), 0
+	return cluster.Output(cmd, e.dir)
 }
 
 // want runs podman, which must end with code.

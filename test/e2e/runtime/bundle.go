@@ -3,7 +3,6 @@ package runtime
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,22 +98,7 @@ func (b *bundle) try(args ...string) (string, int) {
 	line = append(line, args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = b.dir
-	// A container in the background keeps its standard output, so that a pipe would not end.
-	out, err := os.CreateTemp(b.dir, "output-")
-	if err != nil {
-		return err.Error(), -1
-	}
-	defer out.Close()
-	cmd.Stdout, cmd.Stderr = out, out
-	err = cmd.Run()
-	text, _ := os.ReadFile(out.Name())
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return string(text), exit.ExitCode()
-	}
-	if err != nil {
-		return err.Error(), -1
-	}
-	return string(text), 0
+	return cluster.Output(cmd, b.dir)
 }
 
 // save writes the configuration.
