@@ -148,8 +148,11 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()
 	}
-	if cr.sp.tasks, err = m.Tasks(); err != nil || cr.sp.tasks == nil {
+	if cr.sp.tasks, err = m.Tasks(); err != nil {
 		return err
+	}
+	if cr.sp.tasks == nil { // version 2: init enters when it runs
+		return cr.setLimits()
 	}
 	cr.files.owned = append(cr.files.owned, cr.sp.tasks...)
 	if cr.sp.into, err = m.Into(); cr.sp.into != nil {
