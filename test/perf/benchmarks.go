@@ -30,6 +30,8 @@ func benchmarks() []benchmark {
 		{"pods", measurePods},
 		{"deployment", measureDeployment},
 		{"container", measureContainer},
+		{"layer", measureLayer},
+		{"import", measureImport},
 	}
 }
 

@@ -17,5 +17,13 @@ func budgets() map[string]budget {
 		"Deployment 100 to 0 gone":   {5000, 1500},
 		"memory per extra pod (PSS)": {2.5, 1.2},
 		"container init":             {3, 3},
+
+		"skiff-oci run / crun run":               {1, 1},
+		"container by the supervisor / crun run": {0.7, 0.7},
+		"exec / runc exec":                       {0.5, 0.5},
+		"sandbox with network":                   {15, 15},
+		"100 sandboxes with a container":         {1200, 1200},
+		"pause (private)":                        {0.8, 0.8},
+		"image import again":                     {50, 50},
 	}
 }

@@ -17,7 +17,7 @@ const runs = 40
 // measureContainer makes, runs and removes a container on the command line, by
 // skiff-oci and by those peers that the machine has, in turns.
 func measureContainer(ctx context.Context) ([]result, error) {
-	bundle, err := makeBundle()
+	bundle, err := makeBundle("/bin/true")
 	if err != nil {
 		return nil, err
 	}
@@ -27,17 +27,10 @@ func measureContainer(ctx context.Context) ([]result, error) {
 		return nil, err
 	}
 	programs := map[string]string{"skiff-oci": own}
-	for _, peer := range []string{"crun", "runc"} {
-		path, err := exec.LookPath(peer)
-		if err != nil {
-			continue
+	for _, name := range []string{"crun", "runc"} {
+		if path := peer(ctx, name, bundle); path != "" {
+			programs[name] = path
 		}
-		// A peer may refuse this machine (crun and a hybrid cgroup layout).
-		if _, _, err := runContainer(ctx, path, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err != nil {
-			fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", peer, err)
-			continue
-		}
-		programs[peer] = path
 	}
 	samples := map[string][]time.Duration{}
 	for i := range runs {
@@ -55,8 +48,25 @@ func measureContainer(ctx context.Context) ([]result, error) {
 			results = append(results, result{name + " run", median(s), "ms", fmt.Sprintf("create, start, wait, delete; median of %d", len(s))})
 		}
 	}
+	if theirs := samples["crun"]; theirs != nil {
+		results = append(results, share("skiff-oci run / crun run", samples["skiff-oci"], theirs))
+	}
 	init, err := measureInit(ctx, own, bundle)
 	return append(results, init), err
+}
+
+// peer is the path of a runtime that works on this machine, or "". One may refuse
+// it (crun and a hybrid cgroup layout).
+func peer(ctx context.Context, name, bundle string) string {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return ""
+	}
+	if _, _, err := runContainer(ctx, path, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err != nil {
+		fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", name, err)
+		return ""
+	}
+	return path
 }
 
 // measureInit takes the time from the exec of a container's init to the exec of
@@ -107,8 +117,8 @@ func runContainer(ctx context.Context, program, bundle, id string) (time.Duratio
 	return took, cmd.Process.Pid, nil
 }
 
-// makeBundle makes a bundle of Debian's static busybox that runs /bin/true.
-func makeBundle() (string, error) {
+// makeBundle makes a bundle of Debian's static busybox that runs a program.
+func makeBundle(args ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "skiff-perf-bundle-")
 	if err != nil {
 		return "", err
@@ -122,14 +132,16 @@ func makeBundle() (string, error) {
 			return "", err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "rootfs/bin/true"), busybox, 0o755); err != nil {
-		return "", err
+	for _, name := range []string{"true", "sleep"} {
+		if err := os.WriteFile(filepath.Join(dir, "rootfs/bin", name), busybox, 0o755); err != nil {
+			return "", err
+		}
 	}
 	namespaces := []map[string]string{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}}
 	spec := map[string]any{
 		"ociVersion": "1.0.2",
 		"root":       map[string]any{"path": "rootfs"},
-		"process":    map[string]any{"cwd": "/", "args": []string{"/bin/true"}, "env": []string{"PATH=/bin"}, "user": map[string]int{"uid": 0, "gid": 0}},
+		"process":    map[string]any{"cwd": "/", "args": args, "env": []string{"PATH=/bin"}, "user": map[string]int{"uid": 0, "gid": 0}},
 		"mounts": []map[string]any{
 			{"destination": "/proc", "type": "proc", "source": "proc"},
 			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755", "size=65536k"}},
