@@ -10,9 +10,10 @@ OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
 PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
+PACKAGES_PERF = busybox-static crun runc
 PACKAGES_VM = busybox-static qemu-system-x86 e2fsprogs
 
-.PHONY: help build demo test test-vm conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm FORCE
+.PHONY: help build demo test test-vm conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm deps-perf FORCE
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,7 +63,10 @@ test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kern
 conformance-cri: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
 	go run ./test/conformance/cri
 
-perf: build ## print the benchmarks and hold them against their budgets
+deps-perf:
+	@dpkg -s $(PACKAGES_PERF) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES_PERF) >/dev/null; }
+
+perf: deps-perf build ## print the benchmarks and hold them against their budgets
 	go run ./test/perf
 
 fuzz: ## run every fuzz target for FUZZTIME

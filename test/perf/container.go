@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,16 +27,16 @@ func measureContainer(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs := map[string]string{"skiff-oci": own}
+	programs := map[string][]string{"skiff-oci": {own}}
 	for _, name := range []string{"crun", "runc"} {
-		if path := peer(ctx, name, bundle); path != "" {
-			programs[name] = path
+		if line := peer(ctx, name, bundle); line != nil {
+			programs[name] = line
 		}
 	}
 	samples := map[string][]time.Duration{}
 	for i := range runs {
-		for name, path := range programs {
-			took, _, err := runContainer(ctx, path, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
+		for name, line := range programs {
+			took, _, err := runContainer(ctx, line, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -55,18 +56,21 @@ func measureContainer(ctx context.Context) ([]result, error) {
 	return append(results, init), err
 }
 
-// peer is the path of a runtime that works on this machine, or "". One may refuse
-// it (crun and a hybrid cgroup layout).
-func peer(ctx context.Context, name, bundle string) string {
+// peer is the command of a runtime that works on this machine, or nil. crun
+// refuses a hybrid cgroup layout; there it is measured without cgroups, which
+// spares it their making.
+func peer(ctx context.Context, name, bundle string) []string {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return ""
+		return nil
 	}
-	if _, _, err := runContainer(ctx, path, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err != nil {
-		fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", name, err)
-		return ""
+	for _, line := range [][]string{{path}, {path, "--cgroup-manager=disabled"}} {
+		if _, _, err = runContainer(ctx, line, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err == nil {
+			return line
+		}
+		fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", strings.Join(line, " "), err)
 	}
-	return path
+	return nil
 }
 
 // measureInit takes the time from the exec of a container's init to the exec of
@@ -79,7 +83,7 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 	defer events.close()
 	var samples []time.Duration
 	for i := range runs {
-		_, pid, err := runContainer(ctx, program, bundle, fmt.Sprintf("perf-%d-init-%d", os.Getpid(), i))
+		_, pid, err := runContainer(ctx, []string{program}, bundle, fmt.Sprintf("perf-%d-init-%d", os.Getpid(), i))
 		if err != nil {
 			return result{}, err
 		}
@@ -106,8 +110,9 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 }
 
 // runContainer returns how long the command took, and its pid.
-func runContainer(ctx context.Context, program, bundle, id string) (time.Duration, int, error) {
-	cmd := exec.CommandContext(ctx, program, "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)
+func runContainer(ctx context.Context, line []string, bundle, id string) (time.Duration, int, error) {
+	line = append(slices.Clone(line), "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(began)

@@ -134,7 +134,7 @@ func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
 			return nil, err
 		}
 		own = append(own, time.Since(began))
-		if crun == "" {
+		if crun == nil {
 			continue
 		}
 		took, _, err := runContainer(ctx, crun, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
@@ -144,7 +144,7 @@ func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
 		theirs = append(theirs, took)
 	}
 	results := []result{{"container by the supervisor", median(own), "ms", fmt.Sprintf("create, start, remove; median of %d", runs)}}
-	if crun != "" {
+	if crun != nil {
 		results = append(results, share("container by the supervisor / crun run", own, theirs))
 	}
 	return results, nil
