@@ -41,8 +41,10 @@ type foreign struct {
 	dir, root string
 	cg        *cgroup.Manager
 	exe       *os.File
-	// monitor is the pid of the container's, 0 before there is one.
-	monitor int
+	// monitor is the pid of the container's, 0 before there is one, and since
+	// when it runs: it ends with the container, and then the pid is anybody's.
+	monitor      int
+	monitorStart uint64
 	// patience bounds one call of the runtime.
 	patience time.Duration
 }
@@ -62,7 +64,7 @@ func (s *server) foreign(rec *record) (*foreign, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &foreign{path: rec.Runtime, id: rec.ID, dir: s.foreignDir(rec.ID), root: filepath.Join(s.dir, "foreign-state"), cg: cg, exe: s.exe, monitor: rec.Monitor, patience: runtimeTime}, nil
+	return &foreign{path: rec.Runtime, id: rec.ID, dir: s.foreignDir(rec.ID), root: filepath.Join(s.dir, "foreign-state"), cg: cg, exe: s.exe, monitor: rec.Monitor, monitorStart: rec.StartTicks, patience: runtimeTime}, nil
 }
 
 // load finds the runtime's side of a recorded container; nil where it has none.
@@ -113,6 +115,7 @@ func (s *server) createForeign(e *entry, m *createMessage, spec *specs.Spec, fil
 	if e.rec.StartTicks, _, err = pidfd.StartTime(made.monitor); err != nil {
 		return fmt.Errorf("reading the start time of the monitor: %w", err)
 	}
+	f.monitorStart = e.rec.StartTicks
 	for _, other := range joined {
 		if !pidfd.Alive(other.pidfd) {
 			return fmt.Errorf("joining a namespace: %w", stateError(other.rec.ID, PhaseExited, "running"))
@@ -265,7 +268,7 @@ func (f *foreign) call(args ...string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	done, err := f.monitored(&monitorPlan{Monitor: f.monitor}, dir, args, [3]*os.File{}, false)
+	done, err := f.monitored(&monitorPlan{Monitor: f.monitor, MonitorStart: f.monitorStart}, dir, args, [3]*os.File{}, false)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
@@ -351,7 +354,7 @@ func (f *foreign) Exec(_ context.Context, o oci.ExecOptions) (*oci.Process, erro
 	if err := os.WriteFile(process, data, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the process: %w", err)
 	}
-	plan := &monitorPlan{PidFile: filepath.Join(dir, "pid"), Monitor: f.monitor}
+	plan := &monitorPlan{PidFile: filepath.Join(dir, "pid"), Monitor: f.monitor, MonitorStart: f.monitorStart}
 	made, err := f.monitored(plan, dir, []string{"exec", "--detach", "--process", process, "--pid-file", plan.PidFile, f.id}, o.Stdio, o.Spec.Terminal)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,12 @@
 package supervisor
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +44,55 @@ func TestForeignRuntimeThatHangs(t *testing.T) {
 	for end := time.Now().Add(10 * time.Second); pidfd.Alive(process); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // a process that is nobody's child tells this test nothing
 		if time.Now().After(end) {
 			t.Fatal("the runtime goes on")
+		}
+	}
+}
+
+// TestForeignMonitorGone calls the runtime when the container's monitor has ended and another process has its pid: the
+// runtime must not run among that one's mounts.
+func TestForeignMonitorGone(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	program, told := filepath.Join(dir, "tells"), filepath.Join(dir, "told")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nreadlink /proc/self/ns/mnt > "+told+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("sleep", "1000")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", other.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, _, err := pidfd.StartTime(other.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	f := &foreign{path: program, id: "x", dir: dir, root: filepath.Join(dir, "state"), exe: exe, monitor: other.Process.Pid, patience: time.Minute}
+	for _, c := range []struct {
+		start  uint64
+		inside bool
+	}{{start, true}, {start - 1, false}} {
+		f.monitorStart = c.start
+		if err := f.call("state", "x"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if inside := strings.TrimSpace(string(got)) == theirs; inside != c.inside {
+			t.Errorf("start %d of %d: among the mounts of pid %d: %v", c.start, start, other.Process.Pid, inside)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"skiff.dev/skiff/internal/kernel/cgroup"
 	"skiff.dev/skiff/internal/kernel/mount"
+	"skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // A container of a foreign OCI runtime (runc, crun, runsc) is no child of the
@@ -44,8 +45,10 @@ type monitorPlan struct {
 	PidFile   string `json:"pidFile,omitempty"`
 	ErrorFile string `json:"errorFile"`
 	ExitFile  string `json:"exitFile,omitempty"`
-	// Monitor is the pid of the container's own, whose mounts are used.
-	Monitor int `json:"monitor,omitempty"`
+	// Monitor is the pid of the container's own, whose mounts are used, and
+	// MonitorStart the time of its start.
+	Monitor      int    `json:"monitor,omitempty"`
+	MonitorStart uint64 `json:"monitorStart,omitempty"`
 	// Rootfs is mounted on Root, Images on their places; both in the monitor's
 	// mount namespace, so that nobody else sees them.
 	Rootfs *Overlay      `json:"rootfs,omitempty"`
@@ -158,7 +161,7 @@ func lastError(path string) string {
 // It holds the root and the image volumes.
 func (p *monitorPlan) enter() error {
 	if p.Monitor != 0 {
-		if ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.Monitor)); err == nil {
+		if ns, err := p.openMounts(); err == nil {
 			defer ns.Close()
 			// A thread that shares its directory with others cannot change it.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -183,6 +186,23 @@ func (p *monitorPlan) enter() error {
 		return nil
 	}
 	return p.mountAll()
+}
+
+// openMounts opens the mount namespace of the container's monitor. When that has
+// ended, another process may have its pid, a container's perhaps: the runtime
+// must not be looked for, and run as root, in a tree that is an image's.
+func (p *monitorPlan) openMounts() (*os.File, error) {
+	process, err := pidfd.Open(p.Monitor, p.MonitorStart)
+	if err != nil {
+		return nil, err
+	}
+	defer process.Close()
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.Monitor))
+	if err == nil && !pidfd.Alive(process) {
+		ns.Close()
+		return nil, pidfd.ErrGone
+	}
+	return ns, err
 }
 
 // mountAll mounts the root and the image volumes.
