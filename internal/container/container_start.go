@@ -62,6 +62,10 @@ func logRoot(owner *sandboxRecord) string {
 // startContainer asks the supervisor for the process. The caller holds c.mu.
 func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxRecord) error {
 	rec := c.rec.Load()
+	// What was configured when the sandbox was made may not be any more.
+	if err := s.knowHandler(owner.Handler); err != nil {
+		return err
+	}
 	if c.spec == nil {
 		img, err := s.deps.Images.Resolve(rec.ImageID)
 		if err != nil {

@@ -180,3 +180,17 @@ func TestForeignRuntimeOutlivesSupervisor(t *testing.T) {
 		t.Errorf("%v", st)
 	}
 }
+
+// TestForeignRuntimeNoLongerConfigured takes a handler out of the configuration: containers of its sandboxes must not run
+// under skiff's own runtime, which may shield the node less.
+func TestForeignRuntimeNoLongerConfigured(t *testing.T) {
+	n, box, config := withCrun(t)
+	id, err := n.create(box, config, "app", nil, "sleep", "1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.s.deps.Handlers = nil
+	if _, err := n.s.StartContainer(n.ctx(), &runtimeapi.StartContainerRequest{ContainerId: id}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `"crun"`) {
+		t.Errorf("%v", err)
+	}
+}
