@@ -127,13 +127,19 @@ func NewIn(l Layout, p string) (*Manager, error) {
 }
 
 // Reopen is New with the directories that an earlier New found: a relative path means another cgroup to a caller elsewhere.
+// A cgroup of a skiff that took no notice of a hybrid machine's version 2 is not there, and so nothing is put there now.
 func Reopen(p string, dirs []string) (*Manager, error) {
 	m, err := New(p)
 	if err != nil {
 		return nil, err
 	}
 	if len(dirs) == len(m.dirs) {
-		m.dirs = dirs
+		m.dirs = slices.Clone(dirs)
+	}
+	for i, h := range slices.Backward(m.Layout.Hierarchies) {
+		if _, err := os.Lstat(m.dirs[i]); h.Hybrid() && errors.Is(err, os.ErrNotExist) {
+			m.Layout.Hierarchies, m.dirs = slices.Delete(m.Layout.Hierarchies, i, i+1), slices.Delete(m.dirs, i, i+1)
+		}
 	}
 	return m, nil
 }

@@ -112,3 +112,35 @@ func TestStops(t *testing.T) {
 		})
 	}
 }
+
+// TestReopenWithoutHybrid opens a cgroup that an older skiff has made, on a hybrid machine: a further process can go there.
+func TestReopenWithoutHybrid(t *testing.T) {
+	l, ok := layouts(t)["v1"]
+	i := slices.IndexFunc(l.Hierarchies, Hierarchy.Hybrid)
+	if !ok || i < 0 {
+		t.Skip("version 2 is not mounted beside version 1")
+	}
+	old := Layout{Hierarchies: slices.Delete(slices.Clone(l.Hierarchies), i, i+1)}
+	p := fmt.Sprintf("/skiff-test-old-%d", os.Getpid())
+	made, err := NewIn(old, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = made.Destroy() })
+	if err := made.Create(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Reopen(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if into, err := m.Into(); into != nil || err != nil {
+		t.Errorf("into %v: %v", into, err)
+	}
+	cmd := sleeper(t)
+	if err := m.Add(cmd.Process.Pid, nil); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
