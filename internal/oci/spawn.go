@@ -81,7 +81,8 @@ func (s *spawn) run() (*child, error) {
 	return onThread(start)
 }
 
-// onThread runs f on a thread of its own, which ends with it unless f unlocks it.
+// onThread runs f on a thread of its own, which ends with it unless f unlocks it. Go cannot end a process's first thread:
+// that one would stay where f goes, and is the one which /proc/PID shows. It waits for another.
 func onThread(f func() (*child, error)) (*child, error) {
 	type result struct {
 		c   *child
@@ -90,6 +91,12 @@ func onThread(f func() (*child, error)) (*child, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			c, err := onThread(f)
+			runtime.UnlockOSThread()
+			done <- result{c, err}
+			return
+		}
 		c, err := f()
 		done <- result{c, err}
 	}()
