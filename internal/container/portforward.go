@@ -107,6 +107,13 @@ func (s *Service) socketIn(rec *sandboxRecord, family int) (int, error) {
 		// Never unlocked: the thread ends with the goroutine, and no other
 		// goroutine ever finds itself in the pod's namespace.
 		runtime.LockOSThread()
+		// But the first thread cannot end, and /proc/net shows its network: it waits for another.
+		if unix.Gettid() == os.Getpid() {
+			fd, err := s.socketIn(rec, family)
+			runtime.UnlockOSThread()
+			done <- result{fd, err}
+			return
+		}
 		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- result{-1, fmt.Errorf("entering the network namespace: %w", err)}
 			return

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 )
@@ -120,5 +124,34 @@ func TestPortForward(t *testing.T) {
 	}
 	if err := n.s.Streaming().PortForward(ctx, box, 8081, duplex{strings.NewReader(""), &out}); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("closed port: %v", err)
+	}
+}
+
+// TestSocketsOfPods makes sockets in a pod's network: the first thread, whose network /proc/net shows, must stay in the
+// node's.
+func TestSocketsOfPods(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	pod := exec.Command("sleep", "1000")
+	pod.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := pod.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pod.Process.Kill(); _ = pod.Wait() }()
+	before, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, rec := &Service{}, &sandboxRecord{PID: pod.Process.Pid, Config: &runtimeapi.PodSandboxConfig{}}
+	for range 100 {
+		fd, err := s.socketIn(rec, unix.AF_INET)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+	}
+	if now, err := os.Readlink("/proc/self/ns/net"); err != nil || now != before {
+		t.Errorf("%s, before it was %s: %v", now, before, err)
 	}
 }
