@@ -198,6 +198,14 @@ func namespaceFile(kind specs.LinuxNamespaceType) string {
 	}
 }
 
+// alive tells whether init has not ended: then its pid was its own until now. One
+// that has ended before this supervisor began, or is deleted, has no pidfd.
+func (e *entry) alive() bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.rec.Phase != PhaseExited && e.pidfd != nil && pidfd.Alive(e.pidfd)
+}
+
 func (e *entry) openNamespace(kind specs.LinuxNamespaceType) (*os.File, error) {
 	if e.rec.Phase == PhaseExited {
 		return nil, fmt.Errorf("joining the %s namespace: %w", kind, stateError(e.rec.ID, PhaseExited, "running"))

@@ -117,7 +117,7 @@ func (s *server) createForeign(e *entry, m *createMessage, spec *specs.Spec, fil
 	}
 	f.monitorStart = e.rec.StartTicks
 	for _, other := range joined {
-		if !pidfd.Alive(other.pidfd) {
+		if !other.alive() {
 			return fmt.Errorf("joining a namespace: %w", stateError(other.rec.ID, PhaseExited, "running"))
 		}
 	}

@@ -96,3 +96,23 @@ func TestForeignMonitorGone(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignJoinsTheLiving: who has ended, and whose pid may be another's, is not joined.
+func TestForeignJoinsTheLiving(t *testing.T) {
+	self, err := pidfd.Open(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	for want, e := range map[bool]*entry{
+		true:  {rec: record{Container: Container{Phase: PhaseRunning}}, pidfd: self},
+		false: {rec: record{Container: Container{Phase: PhaseExited}}},
+	} {
+		if got := e.alive(); got != want {
+			t.Errorf("phase %v: alive %v", e.rec.Phase, got)
+		}
+	}
+	if deleted := (&entry{rec: record{Container: Container{Phase: PhaseRunning}}}); deleted.alive() {
+		t.Error("without a pidfd it is alive")
+	}
+}
