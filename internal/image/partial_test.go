@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,5 +190,32 @@ func TestPullInRanges(t *testing.T) {
 				t.Errorf("%d requests, %d at once: %q", len(r.asked), r.most, r.asked)
 			}
 		})
+	}
+}
+
+// A part of a layer that broke off and comes again from an endpoint without
+// ranges ends where the next part begins.
+func TestRangeGoesOnWithoutRanges(t *testing.T) {
+	r := newRanged(t, 40<<20)
+	var first atomic.Bool
+	r.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !strings.HasSuffix(req.Header.Get("Range"), "-4194303") {
+			r.ServeHTTP(w, req)
+			return
+		}
+		if first.Swap(true) {
+			req.Header.Del("Range")
+			r.ServeHTTP(w, req)
+			return
+		}
+		w.Header().Set("Content-Length", "4194304")
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-4194303/%d", len(r.packed.Layers[0])))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(r.packed.Layers[0][:1<<20]) // the test sees what came
+		panic(http.ErrAbortHandler)
+	})
+	s := openStore(t, Options{})
+	if _, err := s.Pull(t.Context(), strings.TrimPrefix(r.URL, "http://")+"/app:1", PullOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }

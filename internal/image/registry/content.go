@@ -117,15 +117,27 @@ func (b *blob) open() error {
 	if err != nil {
 		return err
 	}
+	first := b.body == nil
 	b.body = resp.Body
 	if resp.StatusCode == http.StatusOK {
 		// The registry knows no ranges: go through what we have once more.
-		b.until = b.size
+		if first {
+			b.until = b.size
+		} else if b.until < b.size {
+			// What comes behind is another part's already.
+			b.body = limitedBody{io.LimitReader(resp.Body, b.until), resp.Body}
+		}
 		if _, err := io.CopyN(io.Discard, b.body, b.at); err != nil {
 			return b.c.unreachable(b.what(), err)
 		}
 	}
 	return nil
+}
+
+// limitedBody is the beginning of a body.
+type limitedBody struct {
+	io.Reader
+	io.Closer
 }
 
 func (b *blob) Read(p []byte) (int, error) {
