@@ -50,9 +50,10 @@ func (s *Store) openPartial(w layerWant) *partial {
 		return nil
 	}
 	p := &partial{f: f}
-	info, err := f.Stat()
+	err = rootfd.Lock(f)
+	var info os.FileInfo
 	if err == nil {
-		err = rootfd.Lock(f)
+		info, err = f.Stat() // another pull may have written until now
 	}
 	if err == nil && info.Size() > w.blobSize {
 		err = f.Truncate(0)

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"skiff.dev/skiff/internal/kernel/kerneltest"
 	"skiff.dev/skiff/test/testimage"
 )
 
@@ -217,5 +219,40 @@ func TestRangeGoesOnWithoutRanges(t *testing.T) {
 	s := openStore(t, Options{})
 	if _, err := s.Pull(t.Context(), strings.TrimPrefix(r.URL, "http://")+"/app:1", PullOptions{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Beginnings of layers go when they are old, also while the store stays open;
+// when the disk is full they all go, and before any image.
+func TestPartialsAreCollected(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	s := smallDisk(t, Options{})
+	keep := func(name string, size int, age time.Duration) string {
+		path := filepath.Join(s.opts.Dir, partialDir, name)
+		then := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, make([]byte, size), 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	fill(t, s, "a:1")
+	old, young := keep("old", 1, partialAge+time.Hour), keep("young", 24<<20, time.Hour)
+	limits := Thresholds{High: 100, Low: 70}
+	for _, c := range []struct {
+		gone, there string
+	}{{old, young}, {young, s.opts.Dir}} {
+		got, err := s.Collect(t.Context(), limits)
+		if err != nil || len(got.Removed) != 0 || got.Short {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := os.Stat(c.gone); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s stayed: %v", c.gone, err)
+		}
+		if _, err := os.Stat(c.there); err != nil {
+			t.Error(err)
+		}
+		limits.High = 85
 	}
 }

@@ -62,6 +62,9 @@ func (s *Store) CollectUnderPressure(ctx context.Context, t Thresholds, report f
 // container uses, what is pinned, and what came or was used just now stays.
 func (s *Store) Collect(ctx context.Context, t Thresholds) (Collection, error) {
 	var c Collection
+	if err := s.sweepPartials(partialAge); err != nil {
+		return c, err
+	}
 	size, free, err := rootfd.Space(s.opts.Dir)
 	if err != nil {
 		return c, err
@@ -74,7 +77,14 @@ func (s *Store) Collect(ctx context.Context, t Thresholds) (Collection, error) {
 	if err := s.sweepPartials(0); err != nil {
 		return c, err
 	}
+	if size, free, err = rootfd.Space(s.opts.Dir); err != nil {
+		return c, err
+	}
 	need := size/100*int64(100-t.Low) - free
+	if need <= 0 {
+		c.After = percentUsed(size, free)
+		return c, nil
+	}
 	c.Removed, c.Freed, err = s.Prune(ctx, PruneOptions{UnusedFor: t.Spare, Bytes: need})
 	if err != nil {
 		return c, fmt.Errorf("collecting images: %w", err)
