@@ -23,14 +23,14 @@ const (
 )
 
 // trap makes, below dir, a directory "real" and a link "link" to target, which swap exchanges.
-func trap(t testing.TB, dir, target string) (place string, stop func()) {
+func trap(t testing.TB, dir, target string) (stop func()) {
 	t.Helper()
-	place = filepath.Join(dir, "real")
+	place := filepath.Join(dir, "real")
 	link := filepath.Join(dir, "link")
 	if err := errors.Join(os.MkdirAll(place, 0o777), os.Symlink(target, link)); err != nil {
 		t.Fatal(err)
 	}
-	return place, swap(t, place, link)
+	return swap(t, place, link)
 }
 
 // TestRaceOfMountTargets: CVE-2021-30465, CVE-2024-45310. The directory in which
@@ -39,7 +39,7 @@ func trap(t testing.TB, dir, target string) (place string, stop func()) {
 func TestRaceOfMountTargets(t *testing.T) {
 	c := newCanary(t)
 	top := filepath.Join(t.TempDir(), "root")
-	_, stop := trap(t, filepath.Join(top, "vol"), c.abs("dir"))
+	stop := trap(t, filepath.Join(top, "vol"), c.abs("dir"))
 	defer stop()
 	fd, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestRaceOfMountTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBox(t, "")
-	_, stopBox := trap(t, filepath.Join(b.root, "vol"), c.abs("dir"))
+	stopBox := trap(t, filepath.Join(b.root, "vol"), c.abs("dir"))
 	defer stopBox()
 	for i := range starts {
 		b.renew("echo up")
@@ -99,9 +99,9 @@ func TestRaceOfMasking(t *testing.T) {
 	b.must(unix.Mknod(null, unix.S_IFCHR|0o666, 1<<8|3))
 	b.must(os.Symlink("/proc/sysrq-trigger", link))
 	defer swap(t, null, link)()
-	_, stop := trap(t, filepath.Join(b.root, "m"), "/proc/sys")
+	b.must(os.MkdirAll(filepath.Join(b.root, "m/real/kernel"), 0o755))
+	stop := trap(t, filepath.Join(b.root, "m"), "/proc/sys")
 	defer stop()
-	b.must(os.Mkdir(filepath.Join(b.root, "m/real/kernel"), 0o755))
 	up := 0
 	for i := range starts {
 		// Only the bind of a regular file over the masked one would show other numbers.
@@ -238,11 +238,8 @@ func TestRaceOfSubPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := &pod.Spec.Volumes[0]
-	place, stop := trap(t, m.Path("uid", v), c.abs("dir"))
+	stop := trap(t, m.Path("uid", v), c.abs("dir"))
 	defer stop()
-	if err := os.WriteFile(filepath.Join(place, "mine"), nil, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
 	var own unix.Stat_t
 	if err := unix.Stat(c.abs("dir/file"), &own); err != nil {
 		t.Fatal(err)

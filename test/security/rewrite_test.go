@@ -36,7 +36,7 @@ func rewrite(stop string) int {
 		return err == nil && !os.SameFile(info, self) && !os.SameFile(info, shell)
 	}
 	fmt.Println("ready")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
 		if _, err := os.Stat(stop); err == nil {
 			return 0
 		}
@@ -94,7 +94,7 @@ func TestRuntimeIsNotRewritten(t *testing.T) {
 		b.must(err)
 		return data
 	}
-	for late := time.Now().Add(20 * time.Second); !bytes.Contains(said(), []byte("ready")); {
+	for late := time.Now().Add(time.Minute); !bytes.Contains(said(), []byte("ready")); {
 		if time.Now().After(late) {
 			t.Fatalf("it does not run: %s", said())
 		}
