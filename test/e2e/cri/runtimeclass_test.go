@@ -1,12 +1,15 @@
 package cri
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"skiff.dev/skiff/test/e2e/cluster"
 )
 
 const classes = `
@@ -29,8 +32,8 @@ spec:
   containers:
   - name: main
     image: e2e/busybox:1
-    command: [sh, -c, "trap 'exit 0' TERM; echo started by $(hostname); while :; do sleep 0.1; done"]
-    readinessProbe: {exec: {command: ["true"]}}
+    command: [sh, -c, "trap 'exit 0' TERM; echo started by $(hostname); touch /tmp/up; while :; do sleep 0.1; done"]
+    readinessProbe: {exec: {command: [ls, /tmp/up]}, periodSeconds: 1, timeoutSeconds: 10}
 ---
 apiVersion: v1
 kind: Pod
@@ -50,9 +53,13 @@ func runtimeClass(t *testing.T, c *client) {
 	if out := c.c.Kubectl("exec", "foreign", "--", "hostname"); out != "foreign\n" {
 		t.Errorf("exec: %q", out)
 	}
-	if out := c.c.Kubectl("logs", "foreign"); out != "started by foreign\n" {
-		t.Errorf("log: %q", out)
-	}
+	// The log is written beside the container.
+	cluster.Until(t, func() error {
+		if out := c.c.Kubectl("logs", "foreign"); out != "started by foreign\n" {
+			return fmt.Errorf("log: %q", out)
+		}
+		return nil
+	})
 	bundles, err := os.ReadDir(filepath.Join(c.c.Dir, "run/supervisor/foreign"))
 	if err != nil || len(bundles) != 1 {
 		t.Fatalf("%v, %v", bundles, err)
@@ -71,9 +78,12 @@ func runtimeClass(t *testing.T, c *client) {
 	if left, _ := os.ReadDir(filepath.Join(c.c.Dir, "run/supervisor/foreign")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	c.c.WaitFor(`jsonpath={.reason}=FailedCreatePodSandBox`, "event", "--field-selector=involvedObject.name=unknown,reason=FailedCreatePodSandBox")
-	if out := c.c.Kubectl("get", "events", "--field-selector=involvedObject.name=unknown,reason=FailedCreatePodSandBox", "-o", "jsonpath={.items[0].message}"); !strings.Contains(out, `no runtime for "nobody" is configured`) {
-		t.Errorf("event: %q", out)
-	}
+	cluster.Until(t, func() error {
+		out := c.c.Kubectl("get", "events", "--field-selector=involvedObject.name=unknown,reason=FailedCreatePodSandBox", "-o", "jsonpath={.items[*].message}")
+		if !strings.Contains(out, `no runtime for "nobody" is configured`) {
+			return fmt.Errorf("event: %q", out)
+		}
+		return nil
+	})
 	c.c.Kubectl("delete", "pod", "unknown", "--timeout=30s")
 }

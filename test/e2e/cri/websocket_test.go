@@ -49,7 +49,15 @@ func webSocketExec(t *testing.T, c *client) {
 
 // webSocketForward talks to a port of a pod through a tunnel.
 func webSocketForward(t *testing.T, c *client) {
-	box, _ := c.run("ws-forward", "", "sh", "-c", "while :; do echo hello from the pod | nc -l -p 7000; done")
+	box, id := c.run("ws-forward", "", "sh", "-c", "while :; do echo hello from the pod | nc -l -p 7000; done")
+	// Who asks too early ends the whole tunnel, and who connects takes the one listener away: look at it from inside.
+	cluster.Until(t, func() error {
+		tables, err := c.ExecSync(c.ctx(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", "cat /proc/net/tcp*"}})
+		if err == nil && !strings.Contains(string(tables.GetStdout()), ":1B58 ") {
+			err = fmt.Errorf("nothing listens at port 7000:\n%s", tables.GetStdout())
+		}
+		return err
+	})
 	given, err := c.PortForward(c.ctx(), &runtimeapi.PortForwardRequest{PodSandboxId: box, Port: []int32{7000}})
 	if err != nil {
 		t.Fatal(err)
@@ -78,19 +86,14 @@ func webSocketForward(t *testing.T, c *client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nothing tells that the pod listens.
-	cluster.Until(t, func() error {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local))
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		text, err := io.ReadAll(conn)
-		if err != nil || string(text) != "hello from the pod\n" {
-			return fmt.Errorf("%q, %w", text, err)
-		}
-		return nil
-	})
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if text, err := io.ReadAll(conn); err != nil || string(text) != "hello from the pod\n" {
+		t.Errorf("%q, %v", text, err)
+	}
 	close(stop)
 	if err := <-done; err != nil {
 		t.Error(err)
