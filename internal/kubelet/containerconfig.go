@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -33,6 +34,10 @@ func (k *Kubelet) containerConfig(ctx context.Context, pod *v1.Pod, c *v1.Contai
 		return nil, err
 	}
 	mapMounts(mounts, linux.SecurityContext.NamespaceOptions.UsernsOptions)
+	// The directory of all logs may have been cleaned away since the sandbox was made.
+	if err := os.MkdirAll(k.deps.LogDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making log directory: %w", err)
+	}
 	dir, _, err := rootfd.Parent(k.deps.LogDir, filepath.Join(filepath.Base(k.logDir(pod)), c.Name, "0.log"), true)
 	if err != nil {
 		return nil, fmt.Errorf("making log directory of container %s: %w", c.Name, err)
