@@ -204,8 +204,8 @@ func (w *worker) started(c *v1.Container, err error) {
 		w.remember(c.Name, func(m *containerMemory) {
 			m.Waiting = &v1.ContainerStateWaiting{Reason: fail.Reason, Message: fail.Message}
 			m.RetryAt = time.Now().Add(fail.Retry)
-			if fail.Pull {
-				m.PullBackOffAt = time.Now().Add(min(fail.Retry, pullBackOffShown))
+			if fail.Pull != "" {
+				m.PullImage, m.PullBackOffAt = fail.Pull, time.Now().Add(min(fail.Retry, pullBackOffShown))
 			}
 			if fail.Doomed != "" {
 				m.Doomed, m.DoomedWhy, m.Waiting, m.RetryAt = fail.Doomed, fail.Message, nil, time.Time{}

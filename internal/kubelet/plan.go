@@ -47,8 +47,9 @@ type containerMemory struct {
 	// Waiting says why the last start did not work; RetryAt when to try again.
 	Waiting *v1.ContainerStateWaiting
 	RetryAt time.Time
-	// PullBackOffAt is when ErrImagePull turns into ImagePullBackOff.
+	// PullBackOffAt is when ErrImagePull turns into ImagePullBackOff, PullImage the image that could not be pulled.
 	PullBackOffAt time.Time
+	PullImage     string
 	// Backoff delays restarts of a container that ended.
 	Backoff backoff
 	// Doomed is the identifier of a container that a probe or a hook condemned,

@@ -25,6 +25,7 @@ func tryImageVolume(t *testing.T, c *testCluster) {
 		imageVolume(p, "busybox", v1.PullIfNotPresent)
 	})
 	c.pod("image-volume-missing", forever, func(p *v1.Pod) { imageVolume(p, "no.such/image:2", v1.PullNever) })
+	c.pod("image-volume-unreachable", forever, func(p *v1.Pod) { imageVolume(p, "127.0.0.1:1/no/such:1", v1.PullIfNotPresent) })
 	c.pod("image-volume-part", forever, func(p *v1.Pod) {
 		imageVolume(p, "busybox", v1.PullIfNotPresent)
 		p.Spec.Containers[0].VolumeMounts[1].SubPath = "nowhere"
@@ -42,5 +43,6 @@ func tryImageVolume(t *testing.T, c *testCluster) {
 		}
 	}
 	c.await("image-volume-missing", "ErrImageNeverPull", waits(reasonNeverPull, "no.such/image:2"))
+	c.await("image-volume-unreachable", "ImagePullBackOff", waits(reasonPullBackOff, `Back-off pulling image "127.0.0.1:1/no/such:1": `))
 	c.await("image-volume-part", "CreateContainerError", waits(reasonCreateError, `"nowhere"`))
 }

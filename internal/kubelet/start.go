@@ -31,8 +31,8 @@ type startError struct {
 	Reason, Message string
 	// Retry is how long to wait before the next try.
 	Retry time.Duration
-	// Pull: a pull failed and is tried again later.
-	Pull bool
+	// Pull is the image whose pull failed and is tried again later, the container's or that of a volume.
+	Pull string
 	// Doomed is a container that was started and must end (a failed hook).
 	Doomed string
 }
@@ -66,6 +66,7 @@ func (s *start) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.pulls.reset() // not before all are there: one of two that is pulled always would undo the other's delay
 	id, err := s.create(ctx, image, volumes)
 	if err != nil {
 		return err
@@ -229,7 +230,6 @@ func (s *start) pull(ctx context.Context, spec *runtimeapi.ImageSpec) (string, e
 	if err != nil {
 		return "", s.pullFailed(name, err)
 	}
-	s.pulls.reset()
 	took := time.Since(began).Round(time.Millisecond)
 	size := uint64(0)
 	if status, err := s.k.deps.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: ref}}); err == nil {
@@ -251,7 +251,7 @@ func (s *start) pullFailed(name string, err error) error {
 		}
 	}
 	s.event(v1.EventTypeWarning, "Failed", "Error: "+reason)
-	return &startError{Reason: reason, Message: fmt.Sprintf("failed to pull and unpack image %q: %s", name, text), Retry: delay, Pull: true}
+	return &startError{Reason: reason, Message: fmt.Sprintf("failed to pull and unpack image %q: %s", name, text), Retry: delay, Pull: name}
 }
 
 // backOffPull is what a failed pull's reason turns into while it waits.

@@ -25,14 +25,13 @@ func (w *worker) note(p *plan) {
 // notePulls turns failed pulls that wait for their next try into ImagePullBackOff.
 func (w *worker) notePulls(now time.Time) {
 	for name, m := range w.memory {
-		c := findContainer(w.pod, name)
-		if m.PullBackOffAt.IsZero() || now.Before(m.PullBackOffAt) || m.Waiting == nil || c == nil {
+		if m.PullBackOffAt.IsZero() || now.Before(m.PullBackOffAt) || m.Waiting == nil || findContainer(w.pod, name) == nil {
 			continue
 		}
 		m.PullBackOffAt = time.Time{}
-		m.Waiting = backOffPull(c.Image, m.Waiting)
+		m.Waiting = backOffPull(m.PullImage, m.Waiting)
 		w.memory[name] = m
-		w.k.events.container(w.pod, name, v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+		w.k.events.container(w.pod, name, v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", m.PullImage))
 		w.k.events.container(w.pod, name, v1.EventTypeWarning, "Failed", "Error: "+reasonPullBackOff)
 	}
 }
