@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// A blob of which manyRanges bytes are missing comes in ranges of rangeBytes, of which ahead are under way while one
-	// is read: many registries give one connection less than the line can carry. They wait in memory.
+	// A blob of which manyRanges bytes are missing comes in ranges of rangeBytes, of which at most ahead are under way: many
+	// registries give one connection less than the line can carry. They wait in memory.
 	manyRanges = 32 << 20
 	rangeBytes = 4 << 20
 	ahead      = 3
