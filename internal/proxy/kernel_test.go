@@ -410,8 +410,6 @@ func TestServicesOfTheNodeItself(t *testing.T) {
 	}
 }
 
-// Endpoints come and go under constant requests, each drained before it stops
-// listening, as the node agent does.
 // served returns when the pod's server has answered all that was on its way
 // before the pod was drained: no connection to port 9090 is in the making or
 // open for a while, which is longer than a busy machine keeps a packet waiting.
@@ -448,6 +446,8 @@ func served(t *testing.T, netns *os.File) {
 	}
 }
 
+// Endpoints come and go under constant requests, each drained before it stops
+// listening, as the node agent does.
 func TestDrainingLosesNoConnection(t *testing.T) {
 	if !kerneltest.Enter(t, kerneltest.Net) {
 		return
