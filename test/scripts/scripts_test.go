@@ -4,6 +4,7 @@ package scripts
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -32,9 +33,18 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SKIFF_KUBECONFIG", c.Dir+"/kubeconfig.yaml")
 			env.Setenv("ARCHIVE", archive)
 			env.Setenv("HOME", env.WorkDir)
+			env.Defer(func() { deleteContainers(filepath.Join(bin, "skiff-oci"), filepath.Join(env.WorkDir, "state")) })
 			return nil
 		},
 	})
+}
+
+// deleteContainers ends what a script that failed has left in the background.
+func deleteContainers(runtime, state string) {
+	entries, _ := os.ReadDir(state)
+	for _, e := range entries {
+		_ = exec.Command(runtime, "--root", state, "delete", "--force", e.Name()).Run()
+	}
 }
 
 func writeArchive(t *testing.T, path string) {
