@@ -171,9 +171,9 @@ func (l layer) measureExec(ctx context.Context) (_ []result, err error) {
 		defer os.RemoveAll(bundle)
 		name := fmt.Sprintf("perf-%d-exec", os.Getpid())
 		line := func(args ...string) error {
-			out, err := exec.CommandContext(ctx, path, append([]string{"--root", filepath.Join(bundle, "state")}, args...)...).Output()
-			if err != nil {
-				return fmt.Errorf("runc %s: %w: %s", args[0], err, out)
+			// Without pipes: the container in the background would keep them open.
+			if err := exec.CommandContext(ctx, path, append([]string{"--root", filepath.Join(bundle, "state")}, args...)...).Run(); err != nil {
+				return fmt.Errorf("runc %s: %w", args[0], err)
 			}
 			return nil
 		}
