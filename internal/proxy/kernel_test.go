@@ -411,8 +411,8 @@ func TestServicesOfTheNodeItself(t *testing.T) {
 }
 
 // served returns when the pod's server has answered all that was on its way
-// before the pod was drained: no connection to port 9090 is in the making or
-// open for a while, which is longer than a busy machine keeps a packet waiting.
+// before the pod was drained: after a while, which is longer than a busy machine
+// keeps a packet waiting, no connection to port 9090 is in the making or open.
 func served(t *testing.T, netns *os.File) {
 	t.Helper()
 	const listening, timeWait, port = "0A", "06", ":2382"
@@ -438,11 +438,8 @@ func served(t *testing.T, netns *os.File) {
 		}
 		return busy
 	}
-	for quiet := 0; quiet < 25; quiet++ {
-		time.Sleep(4 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that its backlog is empty
-		if busy() {
-			quiet = -1
-		}
+	for first := true; first || busy(); first = false {
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that its backlog is empty
 	}
 }
 
