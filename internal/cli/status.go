@@ -65,6 +65,9 @@ func showStatus(w io.Writer, s control.Status) {
 	fmt.Fprintf(w, "kubeconfig\t%s\n", s.Kubeconfig)
 	fmt.Fprintf(w, "pods\t%d (%d running), %d containers\n", s.Counts.Pods, s.Counts.RunningPods, s.Counts.Containers)
 	fmt.Fprintf(w, "objects\t%d namespaces, %d services, %d deployments, %d images\n", s.Counts.Namespaces, s.Counts.Services, s.Counts.Deployments, s.Counts.Images)
+	if s.Roots.Reason != "" {
+		fmt.Fprintf(w, "roots\t%s, copies of images (%s)\n", s.Roots.Snapshotter, s.Roots.Reason)
+	}
 	fmt.Fprintf(w, "memory\t%s (daemon %s, supervisor %s, pauses %s)\n", size(s.Memory.Total), size(s.Memory.Daemon), size(s.Memory.Supervisor), size(s.Memory.Pauses))
 	fmt.Fprintf(w, "processes\tdaemon %d, supervisor %d\n", s.Daemon.PID, s.Supervisor.PID)
 }

@@ -13,6 +13,14 @@ import (
 // DefaultName is the name of the skiff that is meant when none is given.
 const DefaultName = "skiff"
 
+// How a container gets its root file system: as an overlay over its image's
+// layers, as a copy of its image, or as an overlay where that works.
+const (
+	SnapshotterAuto    = "auto"
+	SnapshotterOverlay = "overlayfs"
+	SnapshotterNative  = "native"
+)
+
 // Config is the whole configuration. The zero value is not usable; see Default.
 // The yaml keys are the names of the flags.
 type Config struct {
@@ -48,6 +56,9 @@ type Config struct {
 	// which unused images are removed, until ImageGCLow is reached. 100: never.
 	ImageGCHigh int `json:"image-gc-high-threshold"`
 	ImageGCLow  int `json:"image-gc-low-threshold"`
+
+	// Snapshotter is how a container gets its root; see the constants.
+	Snapshotter string `json:"snapshotter"`
 
 	// Registries is the file with mirrors, TLS settings and passwords of
 	// registries. It need not exist, and is read at each pull.

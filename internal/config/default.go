@@ -23,6 +23,7 @@ func Default(name string) Config {
 		KubeletPort:   10250,
 		NodePorts:     PortRange{First: 30000, Last: 32767},
 		NodeName:      hostName(),
+		Snapshotter:   SnapshotterAuto,
 		ImageGCHigh:   85,
 		ImageGCLow:    80,
 		LogMaxSize:    10 << 20, LogMaxFiles: 5,

@@ -49,6 +49,8 @@ func Options() []Option {
 		address("node-ip", "address of this node (default: source address of the default route)", func(c *Config) *netip.Addr { return &c.NodeIP }),
 		number("image-gc-high-threshold", "percent of the images' file system in use from which unused images are removed; 100: never", 1, 100, func(c *Config) *int { return &c.ImageGCHigh }),
 		number("image-gc-low-threshold", "percent in use at which that ends", 0, 99, func(c *Config) *int { return &c.ImageGCLow }),
+		choice("snapshotter", "how a container gets its root: overlayfs; native, a copy of its image; or auto, overlayfs where the file system of data-dir can",
+			[]string{SnapshotterAuto, SnapshotterOverlay, SnapshotterNative}, func(c *Config) *string { return &c.Snapshotter }),
 		path("registries", "file with mirrors, TLS settings and passwords of registries; certs.d and auth.json lie beside it", false, func(c *Config) *string { return &c.Registries }),
 		boolean("disable-default-registry-endpoint", "true: pull from a registry that has mirrors only through these", func(c *Config) *bool { return &c.NoDefaultEndpoint }),
 		{

@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -87,12 +86,10 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	}
 	dir := s.containerDir(rec.ID)
 	back.add(func() { os.RemoveAll(dir) })
-	for _, d := range []string{"upper", "work"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return fmt.Errorf("making the writable layer: %w", err)
-		}
+	if err := s.makeRoot(ctx, owner, rec, layers); err != nil {
+		return err
 	}
-	if err := s.makeVolumes(rec, img); err != nil {
+	if err := s.makeVolumes(ctx, rec, img); err != nil {
 		return err
 	}
 	c := newContainer(rec)

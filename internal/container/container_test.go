@@ -65,12 +65,13 @@ func newNode(t testing.TB) *node {
 	if _, err := os.Stat("/bin/busybox"); err != nil {
 		t.Skip("no static busybox at /bin/busybox (Debian: busybox-static)")
 	}
-	dir, err := os.MkdirTemp("", "ctr")
+	native := os.Getenv(nativeDir)
+	dir, err := os.MkdirTemp(native, "ctr")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &node{t: t, dir: dir, cgroup: fmt.Sprintf("/skiff-test-%d-%s", os.Getpid(), filepath.Base(dir))}
-	n.images, err = image.Open(image.Options{Dir: filepath.Join(dir, "images")})
+	n.images, err = image.Open(image.Options{Dir: filepath.Join(dir, "images"), Copy: native != ""})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func (n *node) importImage(name string, spec imageSpec) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	layer := tarOf(n.t, func(w *tarWriter) {
+	n.importLayers(name, spec, tarOf(n.t, func(w *tarWriter) {
 		for _, d := range []string{"bin", "etc", "tmp", "proc", "dev", "sys", "data"} {
 			w.dir(d)
 		}
@@ -195,19 +196,30 @@ func (n *node) importImage(name string, spec imageSpec) {
 		for file, text := range spec.files {
 			w.file(file, text, 0o644)
 		}
-	})
-	sum := sha256.Sum256(layer)
+	}))
+}
+
+// importLayers makes a docker-archive of layers, the bottom one first.
+func (n *node) importLayers(name string, spec imageSpec, layers ...[]byte) {
+	n.t.Helper()
+	var diffIDs, files []string
+	for i, layer := range layers {
+		diffIDs = append(diffIDs, fmt.Sprintf("sha256:%x", sha256.Sum256(layer)))
+		files = append(files, fmt.Sprintf("layer%d.tar", i))
+	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": "amd64", "os": "linux", "config": spec,
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sum)}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
 	})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	manifest, _ := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"}}})
+	manifest, _ := json.Marshal([]map[string]any{{"Config": "config.json", "RepoTags": []string{name}, "Layers": files}})
 	archive := tarOf(n.t, func(w *tarWriter) {
 		w.file("config.json", string(config), 0o644)
-		w.file("layer.tar", string(layer), 0o644)
+		for i, layer := range layers {
+			w.file(files[i], string(layer), 0o644)
+		}
 		w.file("manifest.json", string(manifest), 0o644)
 	})
 	if _, err := n.images.Import(n.ctx(), bytes.NewReader(archive), image.ImportOptions{}); err != nil {

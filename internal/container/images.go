@@ -138,7 +138,7 @@ func (s *Service) RemoveImage(_ context.Context, req *runtimeapi.RemoveImageRequ
 func (s *Service) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
 	info := s.deps.Images.FsInfo()
 	now := time.Now().UnixNano()
-	bytes, inodes := diskUsage(s.containersDir())
+	bytes, inodes := diskUsage(s.containersDir(), time.Time{})
 	return &runtimeapi.ImageFsInfoResponse{
 		ImageFilesystems: []*runtimeapi.FilesystemUsage{{
 			Timestamp: now, FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: info.Dir},

@@ -151,7 +151,7 @@ func (s *Service) podMetrics() []*runtimeapi.PodSandboxMetrics {
 			labels := []string{crec.CgroupPath, crec.ID, crec.Config.GetImage().GetImage(), meta.GetNamespace(), meta.GetName(), crec.Config.GetMetadata().GetName()}
 			pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimeapi.ContainerMetrics{
 				ContainerId: crec.ID,
-				Metrics:     measure(reading{cgroup: st, started: crec.StartedAt, processes: readProcesses(crec), disk: readDisk(s.upperDir(crec.ID))}, labels),
+				Metrics:     measure(reading{cgroup: st, started: crec.StartedAt, processes: readProcesses(crec), disk: readDisk(s.writable(crec))}, labels),
 			})
 		}
 		out = append(out, pod)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,13 +87,13 @@ type diskCounters struct {
 	used, size, inodes, inodesFree uint64
 }
 
-func readDisk(dir string) *diskCounters {
+func readDisk(dir string, since time.Time) *diskCounters {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
 	if unix.Statfs(dir, &fs) != nil || unix.Stat(dir, &st) != nil {
 		return nil
 	}
-	used, _ := diskUsage(dir)
+	used, _ := diskUsage(dir, since)
 	device := itoa(int(unix.Major(st.Dev))) + ":" + itoa(int(unix.Minor(st.Dev)))
 	return &diskCounters{device: device, used: used, size: fs.Blocks * uint64(fs.Bsize), inodes: fs.Files, inodesFree: fs.Ffree}
 }

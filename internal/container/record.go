@@ -41,12 +41,15 @@ type containerRecord struct {
 	CreatedAt time.Time                   `json:"createdAt"`
 	ImageID   string                      `json:"imageID"`
 	// ImageRef is what the status calls the image: a digest name, or the id.
-	ImageRef   string   `json:"imageRef"`
-	Lower      []string `json:"lower"`
-	CgroupPath string   `json:"cgroupPath"`
-	LogPath    string   `json:"logPath,omitempty"`
-	User       identity `json:"user"`
-	StopSignal string   `json:"stopSignal,omitempty"`
+	ImageRef string   `json:"imageRef"`
+	Lower    []string `json:"lower"`
+	// Copied is when the root's copy of the image was complete, by the clock of
+	// its file system. Zero: the root is an overlay.
+	Copied     time.Time `json:"copied,omitzero"`
+	CgroupPath string    `json:"cgroupPath"`
+	LogPath    string    `json:"logPath,omitempty"`
+	User       identity  `json:"user"`
+	StopSignal string    `json:"stopSignal,omitempty"`
 	// Volumes are host directories for the volumes that the image declares.
 	Volumes []imageVolume `json:"volumes,omitempty"`
 

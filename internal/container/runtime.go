@@ -39,7 +39,7 @@ func (s *Service) Status(ctx context.Context, req *runtimeapi.StatusRequest) (*r
 	}
 	resp.RuntimeHandlers = s.handlers()
 	if req.GetVerbose() {
-		resp.Info = infoMap(map[string]any{"supervisor": info, "dir": s.deps.Dir, "cgroupParent": s.deps.CgroupParent})
+		resp.Info = infoMap(map[string]any{"supervisor": info, "dir": s.deps.Dir, "cgroupParent": s.deps.CgroupParent, "snapshotter": s.deps.Images.Snapshotter()})
 	}
 	return resp, nil
 }

@@ -175,6 +175,4 @@ func (s *Service) sandboxRun(id string) string {
 }
 func (s *Service) containerDir(id string) string { return filepath.Join(s.containersDir(), id) }
 
-// upperDir is a container's writable layer.
-func (s *Service) upperDir(id string) string { return filepath.Join(s.containerDir(id), "upper") }
-func (s *Service) pauseRoot() string         { return filepath.Join(s.deps.RunDir, "pause") }
+func (s *Service) pauseRoot() string { return filepath.Join(s.deps.RunDir, "pause") }

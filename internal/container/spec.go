@@ -48,7 +48,7 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	}
 	spec := &specs.Spec{
 		Version: specs.Version,
-		Root:    &specs.Root{Path: "rootfs", Readonly: sc.GetReadonlyRootfs()},
+		Root:    &specs.Root{Path: rootName, Readonly: sc.GetReadonlyRootfs()},
 		Process: &specs.Process{
 			Terminal: config.GetTty(), Args: args, Env: environment(in), Cwd: workingDir(config, in.image),
 			User:         specs.User{UID: in.rec.User.UID, GID: in.rec.User.GID, AdditionalGids: in.rec.User.Groups},

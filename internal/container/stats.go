@@ -115,7 +115,7 @@ func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
 			out.Swap = &runtimeapi.SwapUsage{Timestamp: st.Time.UnixNano(), SwapUsageBytes: u64(st.SwapUsage)}
 		}
 	}
-	bytes, inodes := diskUsage(s.upperDir(rec.ID))
+	bytes, inodes := diskUsage(s.writable(rec))
 	out.WritableLayer = &runtimeapi.FilesystemUsage{
 		Timestamp: time.Now().UnixNano(), FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: filepath.Clean(s.deps.Dir)},
 		UsedBytes: u64(bytes), InodesUsed: u64(inodes),
@@ -123,8 +123,9 @@ func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
 	return out
 }
 
-// diskUsage counts the blocks and files below a directory.
-func diskUsage(dir string) (bytes, inodes uint64) {
+// diskUsage counts the blocks and files below a directory that changed after
+// since: contents, attributes, or what is in a directory.
+func diskUsage(dir string, since time.Time) (bytes, inodes uint64) {
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // files come and go while they are counted
@@ -133,7 +134,7 @@ func diskUsage(dir string) (bytes, inodes uint64) {
 		if err != nil {
 			return nil //nolint:nilerr // see above
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && time.Unix(st.Ctim.Unix()).After(since) {
 			bytes += uint64(st.Blocks) * 512
 			inodes++
 		}

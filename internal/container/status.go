@@ -149,11 +149,10 @@ func (s *Service) ContainerStatus(_ context.Context, req *runtimeapi.ContainerSt
 	rec := c.rec.Load()
 	resp := &runtimeapi.ContainerStatusResponse{Status: containerStatus(rec)}
 	if req.GetVerbose() {
-		dir := s.containerDir(rec.ID)
 		resp.Info = infoMap(map[string]any{
 			"pid": rec.PID, "sandboxID": rec.SandboxID, "cgroupPath": rec.CgroupPath,
 			"rootfs":   filepath.Join("/proc", itoa(rec.PID), "root"),
-			"snapshot": map[string]any{"lower": rec.Lower, "upper": filepath.Join(dir, "upper"), "work": filepath.Join(dir, "work")},
+			"snapshot": s.snapshot(rec),
 			"config":   rec.Config,
 		})
 	}

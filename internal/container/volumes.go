@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // declares, filled with what the image has there. The path is looked up inside
 // the image: reading through ".." and links is how volumes have leaked the
 // node's files (CVE-2022-23648).
-func (s *Service) makeVolumes(rec *containerRecord, img image.Image) error {
+func (s *Service) makeVolumes(ctx context.Context, rec *containerRecord, img image.Image) error {
 	if len(img.Config.Volumes) == 0 {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (s *Service) makeVolumes(rec *containerRecord, img image.Image) error {
 			return invalid("image declares its root as a volume")
 		}
 		host := filepath.Join(s.containerDir(rec.ID), "volumes", strconv.Itoa(i))
-		if err := copyVolume(root, destination, host); err != nil {
+		if err := copyVolume(ctx, root, destination, host); err != nil {
 			return fmt.Errorf("making volume %q of the image: %w", destination, err)
 		}
 		rec.Volumes = append(rec.Volumes, imageVolume{Host: host, Destination: destination})

@@ -25,6 +25,7 @@ type Status struct {
 	Node       Node          `json:"node"`
 	Counts     Counts        `json:"counts"`
 	Memory     Memory        `json:"memory"`
+	Roots      Roots         `json:"roots"`
 	Kubeconfig string        `json:"kubeconfig"`
 	DataDir    string        `json:"dataDir"`
 	Uptime     time.Duration `json:"uptimeNanoseconds"`
@@ -44,6 +45,13 @@ type Node struct {
 	Reason  string `json:"reason,omitempty"`
 	Address string `json:"address"`
 	API     string `json:"api"`
+}
+
+// Roots says how containers get their root file systems.
+type Roots struct {
+	Snapshotter string `json:"snapshotter"` // overlayfs or native
+	// Reason says why it is not overlayfs.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Counts are numbers of objects.

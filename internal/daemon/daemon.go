@@ -74,7 +74,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leaving the working directory: %w", err)
 	}
-	if err := preflight(); err != nil {
+	if err := preflight(d.cfg.Snapshotter); err != nil {
 		return err
 	}
 	unlock, err := lock(&d.cfg)

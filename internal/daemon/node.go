@@ -46,7 +46,10 @@ func needing(c lifecycle.Component, needs ...string) lifecycle.Component {
 func (d *daemon) makeNode() error {
 	o := &d.organs
 	var err error
-	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Registries: d.registries(), Logger: d.log}); err != nil {
+	if o.snapshotter, err = d.chooseSnapshotter(); err != nil {
+		return err
+	}
+	if o.images, err = image.Open(image.Options{Dir: d.cfg.ImageDir(), Copy: o.snapshotter.native(), Registries: d.registries(), Logger: d.log}); err != nil {
 		return err
 	}
 	o.room = make(room, 1)

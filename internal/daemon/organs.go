@@ -31,14 +31,15 @@ type organs struct {
 	controllers *controllers.Set
 	scheduler   *scheduler.Scheduler
 
-	images     *image.Store
-	archives   *archives.Directory
-	room       room
-	network    *podnet.Network
-	containers *container.Service
-	kubelet    *kubelet.Kubelet
-	proxy      *proxy.Proxy
-	dns        *dns.Server
+	snapshotter snapshotter
+	images      *image.Store
+	archives    *archives.Directory
+	room        room
+	network     *podnet.Network
+	containers  *container.Service
+	kubelet     *kubelet.Kubelet
+	proxy       *proxy.Proxy
+	dns         *dns.Server
 
 	stages *stages
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"skiff.dev/skiff/internal/config"
 )
 
 // need is a feature of the kernel without which no pod can run.
@@ -19,24 +21,27 @@ type need struct {
 }
 
 // needs lists what the kernel must have, in the order in which it is checked.
-func needs() []need {
-	return []need{
+func needs(snapshotter string) []need {
+	list := []need{
 		{"network namespaces", exists("/proc/self/ns/net"), "use a kernel with CONFIG_NET_NS"},
 		{"pid namespaces", exists("/proc/self/ns/pid"), "use a kernel with CONFIG_PID_NS"},
 		{"ipc namespaces", exists("/proc/self/ns/ipc"), "use a kernel with CONFIG_IPC_NS"},
 		{"cgroup namespaces", exists("/proc/self/ns/cgroup"), "use a kernel with CONFIG_CGROUPS (4.6 or newer)"},
 		{"cgroup controllers cpu, memory and pids", hasControllers, "mount cgroup v2 at /sys/fs/cgroup; on a Raspberry Pi add cgroup_enable=memory to the kernel's command line"},
-		{"overlayfs", hasOverlay, "load it with `modprobe overlay`, or use a kernel with CONFIG_OVERLAY_FS"},
 	}
+	if snapshotter != config.SnapshotterNative {
+		list = append(list, need{"overlayfs", hasOverlay, "load it with `modprobe overlay`, use a kernel with CONFIG_OVERLAY_FS, or do without by `--snapshotter native`"})
+	}
+	return list
 }
 
 // preflight tells every missing feature at once.
-func preflight() error {
+func preflight(snapshotter string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("skiff needs root: it makes namespaces, cgroups and network links; run it with sudo")
 	}
 	var missing []error
-	for _, n := range needs() {
+	for _, n := range needs(snapshotter) {
 		if !n.met() {
 			missing = append(missing, fmt.Errorf("this kernel lacks %s: %s", n.name, n.wayOut))
 		}

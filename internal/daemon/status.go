@@ -73,7 +73,8 @@ func (d *daemon) status(ctx context.Context) (control.Status, error) {
 		Name: d.cfg.Name, Version: v.Skiff, Kubernetes: v.Kubernetes, State: "Starting",
 		Daemon:     control.Process{PID: os.Getpid()},
 		Kubeconfig: d.cfg.Kubeconfig, DataDir: d.cfg.DataDir, Uptime: time.Since(d.began),
-		Node: control.Node{Name: d.cfg.NodeName, State: "Unknown", Address: d.cfg.NodeIP.String(), API: fmt.Sprintf("https://%s:%d", d.cfg.NodeIP, d.cfg.APIPort)},
+		Node:  control.Node{Name: d.cfg.NodeName, State: "Unknown", Address: d.cfg.NodeIP.String(), API: fmt.Sprintf("https://%s:%d", d.cfg.NodeIP, d.cfg.APIPort)},
+		Roots: control.Roots{Snapshotter: d.organs.snapshotter.name, Reason: d.organs.snapshotter.reason},
 	}
 	s.Supervisor.PID = d.supervisorPID(ctx)
 	s.Daemon.PSS = pss(s.Daemon.PID)

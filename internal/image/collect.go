@@ -150,7 +150,7 @@ func (s *Store) detachUnreferenced() []garbage {
 		}
 	}
 	s.removeBlobsExcept(keepBlobs)
-	return out
+	return append(out, s.detachMerged()...)
 }
 
 // detachLayer renames a layer away, so that it is gone at once and for good.

@@ -10,6 +10,8 @@
 //	                       that 128 of them fit in one mount option page
 //	DIR/layers/N/layer.json  its diff id, the compressed digests it came as, sizes
 //	DIR/layers/N/frame.zst   what the layer's tar had besides file contents
+//	DIR/merged/HEX         where overlay does not work: all layers of an image in
+//	                       one tree, made of further names of their files
 //	DIR/empty              nothing: what an image without layers is mounted from
 //	DIR/leases/            one file per user of an image, for this boot
 //	DIR/used/HEX           an empty file whose time is the image's last use
@@ -64,7 +66,7 @@ type Image struct {
 	Pinned bool `json:"pinned,omitempty"`
 }
 
-// Layers is an image as an overlay mount sees it.
+// Layers is an image as an overlay mount sees it, or merged into one tree.
 type Layers struct {
 	// Lower are absolute directories, top first, ready for lowerdir. With many
 	// layers the joined string passes one page: use fsconfig's "lowerdir+"
@@ -72,6 +74,10 @@ type Layers struct {
 	Lower []string
 	// Dir is the directory that holds all of Lower.
 	Dir string
+	// Copy says that Lower is one whole tree, whose files other images share, and
+	// that a container's root is to be a copy of it (Store.CopyRoot): overlayfs
+	// does not work here, or the layers came when it did not.
+	Copy bool
 }
 
 // FsInfo is what the store uses on its file system.

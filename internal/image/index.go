@@ -117,6 +117,9 @@ func (s *Store) loadBoot() error {
 		}
 	}
 	s.clearLeases()
+	if err := s.forgetMerged(); err != nil {
+		return err
+	}
 	return s.saveBoot(false)
 }
 

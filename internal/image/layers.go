@@ -22,6 +22,7 @@ const (
 	blobsDir   = "blobs/sha256"
 	emptyDir   = "empty"
 	partialDir = "partial"
+	mergedDir  = "merged"
 	layerFile  = "layer.json"
 	frameFile  = "frame.zst"
 	imagesFile = "images.json"

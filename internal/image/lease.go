@@ -35,15 +35,32 @@ func (s *Store) Prepare(ctx context.Context, imageID, key string) (Layers, func(
 		release()
 		return Layers{}, nil, fmt.Errorf("preparing image %q: %w", imageID, err)
 	}
+	out, err := s.lowerOf(img)
+	if err == nil && out.Copy {
+		out.Dir = filepath.Join(s.opts.Dir, mergedDir)
+		var one string
+		one, err = s.merge(ctx, img, out.Lower)
+		out.Lower = []string{one}
+	}
+	if err != nil {
+		release()
+		return Layers{}, nil, fmt.Errorf("preparing image %q: %w", imageID, err)
+	}
+	return out, release, nil
+}
+
+// lowerOf finds the image's layers as they lie in the store.
+func (s *Store) lowerOf(img Image) (Layers, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Layers{Dir: filepath.Join(s.opts.Dir, layersDir)}
+	out := Layers{Dir: filepath.Join(s.opts.Dir, layersDir), Copy: s.opts.Copy}
 	for _, d := range slices.Backward(img.DiffIDs) {
 		l := s.layers[digest.Digest(d)]
 		if l == nil {
-			return Layers{}, nil, fmt.Errorf("preparing image %q: %w: layer %s is gone", imageID, ErrCorrupt, d)
+			return Layers{}, fmt.Errorf("%w: layer %s is gone", ErrCorrupt, d)
 		}
 		out.Lower = append(out.Lower, filepath.Join(s.layerDir(l.n), "fs"))
+		out.Copy = out.Copy || l.Portable
 		if l.OpaqueRoot {
 			break
 		}
@@ -53,7 +70,7 @@ func (s *Store) Prepare(ctx context.Context, imageID, key string) (Layers, func(
 		out.Lower = []string{filepath.Join(s.opts.Dir, emptyDir)}
 		out.Dir = s.opts.Dir
 	}
-	return out, release, nil
+	return out, nil
 }
 
 func (s *Store) lease(imageID, key string) (Image, error) {

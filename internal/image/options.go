@@ -23,6 +23,9 @@ type Options struct {
 	// AllowDevices unpacks character and block devices of a layer. Without it
 	// they are left out, as a container gets its devices from its spec.
 	AllowDevices bool
+	// Copy says that overlayfs does not work here: layers are kept in a form that
+	// any file system can hold, and containers get copies. See Layers.Copy.
+	Copy bool
 	// Registries are the files with settings for registries; zero means none.
 	Registries registry.Files
 	// Transport reaches registries; nil means private ones with time-outs.

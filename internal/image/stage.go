@@ -133,7 +133,7 @@ func (st *stage) unpackTo(ctx context.Context, r io.Reader, dir string, rec *lay
 	room := &roomCheck{dir: dir, reserve: lim.ReserveBytes}
 	res, err := unpack.Layer(ctx, r, dir, unpack.Options{
 		MaxEntries: lim.LayerEntries, MaxPath: lim.PathBytes, MaxName: lim.NameBytes, MaxXattrs: lim.XattrBytes,
-		AllowDevices: st.s.opts.AllowDevices, Room: room.ask, Frame: zw,
+		AllowDevices: st.s.opts.AllowDevices, Portable: st.s.opts.Copy, Room: room.ask, Frame: zw,
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ type Store struct {
 	now    func() time.Time
 	lock   *os.File
 	pulls  pullGroup
+	// merging is held while layers are merged.
+	merging sync.Mutex
 	// changed wakes the collection: something came in, or was let go.
 	changed chan struct{}
 
@@ -76,7 +78,7 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir, usedDir, partialDir} {
+	for _, d := range []string{"", tmpDir, layersDir, leasesDir, blobsDir, usedDir, partialDir, mergedDir} {
 		if err := os.MkdirAll(filepath.Join(s.opts.Dir, d), 0o700); err != nil {
 			return err
 		}

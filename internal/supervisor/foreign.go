@@ -94,6 +94,11 @@ func (s *server) createForeign(e *entry, m *createMessage, spec *specs.Spec, fil
 		return fmt.Errorf("making the bundle: %w", err)
 	}
 	plan := &monitorPlan{PidFile: f.file("pid"), ExitFile: s.exitFile(m.ID), Rootfs: m.Rootfs, Root: f.file("rootfs")}
+	if m.Rootfs == nil && spec.Root != nil { // a directory, as it is
+		if plan.Root = spec.Root.Path; !filepath.IsAbs(plan.Root) {
+			plan.Root = filepath.Join(m.Bundle, plan.Root)
+		}
+	}
 	var joined []*entry
 	if spec, joined, err = s.foreignSpec(m, spec, plan); err != nil {
 		return err
@@ -148,7 +153,7 @@ func (s *server) foreignSpec(m *createMessage, spec *specs.Spec, plan *monitorPl
 		joined = append(joined, other)
 	}
 	for i, image := range m.Images {
-		place := filepath.Join(filepath.Dir(plan.Root), "image-"+strconv.Itoa(i))
+		place := filepath.Join(s.foreignDir(m.ID), "image-"+strconv.Itoa(i))
 		plan.Images = append(plan.Images, placedImage{image, place})
 		for j := range out.Mounts {
 			if out.Mounts[j].Destination == image.Destination {

@@ -49,7 +49,7 @@ type monitorPlan struct {
 	// MonitorStart the time of its start.
 	Monitor      int    `json:"monitor,omitempty"`
 	MonitorStart uint64 `json:"monitorStart,omitempty"`
-	// Rootfs is mounted on Root, Images on their places; both in the monitor's
+	// Rootfs, if any, is mounted on Root, Images on their places; both in the monitor's
 	// mount namespace, so that nobody else sees them.
 	Rootfs *Overlay      `json:"rootfs,omitempty"`
 	Root   string        `json:"root,omitempty"`
@@ -182,10 +182,12 @@ func (p *monitorPlan) enter() error {
 		// of version 2 with a controller is mounted beside.
 		_ = unix.Unmount(filepath.Join(cgroup.Root, "unified"), unix.MNT_DETACH)
 	}
-	if p.Rootfs == nil {
-		return nil
+	if p.Rootfs != nil {
+		if err := p.mountRoot(); err != nil {
+			return err
+		}
 	}
-	return p.mountAll()
+	return p.mountImages()
 }
 
 // openMounts opens the mount namespace of the container's monitor. When that has
@@ -205,8 +207,7 @@ func (p *monitorPlan) openMounts() (*os.File, error) {
 	return ns, err
 }
 
-// mountAll mounts the root and the image volumes.
-func (p *monitorPlan) mountAll() error {
+func (p *monitorPlan) mountRoot() error {
 	var attrs int
 	if p.Rootfs.Upper == "" {
 		attrs = unix.MOUNT_ATTR_RDONLY
@@ -215,9 +216,10 @@ func (p *monitorPlan) mountAll() error {
 	if err != nil {
 		return err
 	}
-	if err := attachAt(fd, p.Root); err != nil {
-		return err
-	}
+	return attachAt(fd, p.Root)
+}
+
+func (p *monitorPlan) mountImages() error {
 	for _, i := range p.Images {
 		fd, err := mount.Image(i.Lower, i.SubPath, -1)
 		if err != nil {

@@ -45,7 +45,7 @@ func setNamed(at place, hdr *tar.Header) error {
 func eachXattr(hdr *tar.Header, set func(name string, value []byte) error) error {
 	for k, v := range hdr.PAXRecords {
 		name, ok := strings.CutPrefix(k, paxXattr)
-		if !ok || !keepXattr(name) {
+		if !ok || !rootfd.ImageAttr(name) {
 			continue
 		}
 		err := set(name, []byte(v))
@@ -56,19 +56,6 @@ func eachXattr(hdr *tar.Header, set func(name string, value []byte) error) error
 		}
 	}
 	return nil
-}
-
-// keepXattr says which attributes of a tar reach the disk: file capabilities,
-// ACLs and the user's own. Never overlayfs's marks (trusted.overlay.*,
-// user.overlay.*), nor labels and signatures of the machine that built the image.
-func keepXattr(name string) bool {
-	switch {
-	case strings.HasPrefix(name, "user.overlay."):
-		return false
-	case strings.HasPrefix(name, "user."):
-		return true
-	}
-	return name == "security.capability" || name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
 func isSparse(hdr *tar.Header) bool {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -220,7 +221,7 @@ func (u *unpacker) link(at place, hdr *tar.Header) error {
 		return nil
 	}
 	st, err := from.Stat(old.base)
-	if err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR || u.whiteouts[old.path()] {
+	if err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR || u.whiteouts[old.path()] || strings.HasPrefix(old.base, whiteoutPrefix) {
 		return fmt.Errorf("%w: hard link to %q, which is no file of this layer", ErrUnsafe, clip(hdr.Linkname))
 	}
 	if err := u.free(&at); err != nil {

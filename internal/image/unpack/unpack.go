@@ -43,6 +43,9 @@ type Options struct {
 	MaxName      int
 	MaxXattrs    int64
 	AllowDevices bool
+	// Portable keeps whiteouts in the tar's own form, for file systems that cannot hold overlayfs's. Such a layer is
+	// for Merge alone.
+	Portable bool
 	// Room is asked before size more bytes are written.
 	Room func(size int64) error
 	// Frame, if set, takes what Replay needs besides the files.
@@ -60,6 +63,8 @@ type Result struct {
 	Implicit []string
 	// OpaqueRoot says that the layer hides everything below it.
 	OpaqueRoot bool
+	// Portable says that there are whiteouts that overlayfs does not know.
+	Portable bool `json:",omitempty"`
 	// Moved are files that a later entry replaced, for Replay.
 	Moved []Move
 }

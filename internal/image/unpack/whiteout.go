@@ -33,6 +33,9 @@ func (u *unpacker) whiteout(parent rootfd.Dir, base string) error {
 	if name == "" || name == "." || name == ".." {
 		return fmt.Errorf("%w: whiteout of %q", ErrUnsafe, name)
 	}
+	if u.opts.Portable {
+		return u.mark(parent, base)
+	}
 	at := place{parent, name}
 	err := parent.Mknod(name, unix.S_IFCHR, 0)
 	if err == nil {
@@ -65,7 +68,27 @@ func (u *unpacker) whiteoutOfOwn(at place) error {
 	return u.setOpaque(fd, at.path())
 }
 
+// mark keeps a whiteout as the tar has it: it is in nobody's way, and Merge reads it before all else.
+func (u *unpacker) mark(dir rootfd.Dir, base string) error {
+	fd, err := dir.Create(base)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("openat: %w", err)
+	}
+	rootfd.Close(fd)
+	u.res.Portable = true
+	u.count(0)
+	return nil
+}
+
 func (u *unpacker) setOpaque(fd int, path string) error {
+	if u.opts.Portable {
+		u.opaque[path] = true
+		u.names += len(path)
+		return u.mark(rootfd.Dir{FD: fd, Path: path}, opaqueName)
+	}
 	if err := rootfd.SetAttr(fd, opaqueAttr, []byte("y")); err != nil {
 		return err
 	}

@@ -48,8 +48,11 @@ func Open(dir string) (*Root, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return &Root{fd: fd, cache: map[string]Dir{}}, nil
+	return At(fd), nil
 }
+
+// At is the tree below an open directory, whose descriptor it takes over.
+func At(fd int) *Root { return &Root{fd: fd, cache: map[string]Dir{}} }
 
 // Close closes the tree's descriptors.
 func (r *Root) Close() error {
