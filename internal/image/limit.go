@@ -37,6 +37,8 @@ type roomCheck struct {
 	reserve int64
 	// allowance may be written without asking the file system again.
 	allowance int64
+	// spare, if set, frees room and says whether there was any.
+	spare func() bool
 }
 
 const roomStep = 64 << 20
@@ -51,6 +53,9 @@ func (c *roomCheck) ask(size int64) error {
 		return err
 	}
 	free -= c.reserve
+	if size > free && c.spare != nil && c.spare() {
+		return c.ask(size)
+	}
 	if size > free {
 		return fmt.Errorf("%w: a file needs %d bytes, %d are free beside the reserve of %d; free space and try again",
 			ErrNoSpace, size, max(free, 0), c.reserve)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/kerneltest"
 	"skiff.dev/skiff/test/testimage"
@@ -169,6 +170,88 @@ func TestPullGoesOn(t *testing.T) {
 				t.Errorf("left: %v, %v", es, err)
 			}
 		})
+	}
+}
+
+// A wrong beginning that cannot be removed costs one more download, not one
+// after the other.
+func TestWrongBeginningStays(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	r := newRanged(t, 12<<20)
+	s := openStore(t, Options{})
+	file := filepath.Join(s.opts.Dir, partialDir, digest.FromBytes(r.packed.Layers[0]).Encoded())
+	if err := os.WriteFile(file, make([]byte, 9<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(file, file, "", unix.MS_BIND, ""); err != nil { // a mount point is not removed
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(file, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := s.Pull(t.Context(), strings.TrimPrefix(r.URL, "http://")+"/app:1", PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if total := int64(len(r.packed.Layers[0])); r.served > 2*total {
+		t.Errorf("%d bytes moved for a layer of %d", r.served, total)
+	}
+}
+
+// What is kept of a download makes room for the layer itself, whether it came
+// just now or was there before.
+func TestBeginningMakesRoom(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	const size = 26 << 20 // of 32
+	for _, kept := range []int{0, 12 << 20} {
+		t.Run(fmt.Sprint("kept ", kept), func(t *testing.T) {
+			r := newRanged(t, size)
+			s := smallDisk(t, Options{})
+			packed := r.packed.Layers[0]
+			file := filepath.Join(s.opts.Dir, partialDir, digest.FromBytes(packed).Encoded())
+			if err := os.WriteFile(file, packed[:kept], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Pull(t.Context(), strings.TrimPrefix(r.URL, "http://")+"/app:1", PullOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if es, err := os.ReadDir(filepath.Join(s.opts.Dir, partialDir)); err != nil || len(es) > 0 {
+				t.Errorf("left: %v, %v", es, err)
+			}
+		})
+	}
+}
+
+// Parts of a layer that a proxy gives in whole pages of its own are cut where
+// they were asked to end; one from elsewhere in the layer is refused.
+func TestRangesOfAProxy(t *testing.T) {
+	r := newRanged(t, 40<<20)
+	elsewhere := false
+	r.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		var from, until int64
+		if n, _ := fmt.Sscanf(req.Header.Get("Range"), "bytes=%d-%d", &from, &until); n == 2 {
+			until = min(until+1<<20, int64(len(r.packed.Layers[0]))-1)
+			if elsewhere && from > 0 {
+				from--
+			}
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, until))
+		}
+		r.ServeHTTP(w, req)
+	})
+	ref := strings.TrimPrefix(r.URL, "http://") + "/app:1"
+	s := openStore(t, Options{})
+	if _, err := s.Pull(t.Context(), ref, PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere = true
+	s = openStore(t, Options{})
+	if _, err := s.Pull(t.Context(), ref, PullOptions{}); err == nil || !strings.Contains(err.Error(), "answered with range") {
+		t.Errorf("with ranges from elsewhere: %v", err)
 	}
 }
 

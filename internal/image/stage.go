@@ -67,6 +67,9 @@ type layerWant struct {
 	blob     digest.Digest
 	blobSize int64
 	diffID   digest.Digest
+	// spare, if set, frees room that the layer can be had without, and says
+	// whether there was any.
+	spare func() bool
 }
 
 // unpack reads a layer, plain or compressed, to its end into the stage and
@@ -89,7 +92,7 @@ func (st *stage) unpack(ctx context.Context, r io.Reader, want layerWant, report
 	}
 	defer p.close()
 	l := &stagedLayer{dir: dir, rec: layerRecord{Version: 1}}
-	if err := st.unpackTo(ctx, p.diff, dir, &l.rec); err != nil {
+	if err := st.unpackTo(ctx, p.diff, dir, &l.rec, want.spare); err != nil {
 		return nil, err
 	}
 	if err := p.drain(); err != nil {
@@ -117,7 +120,7 @@ func (l *stagedLayer) check(want layerWant) error {
 }
 
 // unpackTo unpacks the plain tar and writes the frame beside it.
-func (st *stage) unpackTo(ctx context.Context, r io.Reader, dir string, rec *layerRecord) error {
+func (st *stage) unpackTo(ctx context.Context, r io.Reader, dir string, rec *layerRecord, spare func() bool) error {
 	f, err := os.OpenFile(filepath.Join(dir, frameFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -130,7 +133,7 @@ func (st *stage) unpackTo(ctx context.Context, r io.Reader, dir string, rec *lay
 	}
 	defer zw.Close()
 	lim := st.s.limits
-	room := &roomCheck{dir: dir, reserve: lim.ReserveBytes}
+	room := &roomCheck{dir: dir, reserve: lim.ReserveBytes, spare: spare}
 	res, err := unpack.Layer(ctx, r, dir, unpack.Options{
 		MaxEntries: lim.LayerEntries, MaxPath: lim.PathBytes, MaxName: lim.NameBytes, MaxXattrs: lim.XattrBytes,
 		AllowDevices: st.s.opts.AllowDevices, Portable: st.s.opts.Copy, Room: room.ask, Frame: zw,

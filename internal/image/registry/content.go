@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -123,15 +124,28 @@ func (b *blob) open() error {
 		// The registry knows no ranges: go through what we have once more.
 		if first {
 			b.until = b.size
-		} else if b.until < b.size {
-			// What comes behind is another part's already.
-			b.body = limitedBody{io.LimitReader(resp.Body, b.until), resp.Body}
 		}
 		if _, err := io.CopyN(io.Discard, b.body, b.at); err != nil {
 			return b.c.unreachable(b.what(), err)
 		}
+	} else if err := b.checkRange(resp.Header.Get("Content-Range")); err != nil {
+		return err
+	}
+	if b.until < b.size {
+		// What comes behind is another part's: of a registry that knows no ranges,
+		// or of a proxy that gives whole pages of its store.
+		b.body = limitedBody{io.LimitReader(resp.Body, b.until-b.at), resp.Body}
 	}
 	return nil
+}
+
+// checkRange takes a range that begins where we go on (RFC 9110, 14.4). It may
+// be shorter than what was asked for.
+func (b *blob) checkRange(got string) error {
+	if b.at == 0 && b.until == b.size || strings.HasPrefix(got, fmt.Sprintf("bytes %d-", b.at)) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: asked for what comes behind byte %d, %s answered with range %q", ErrContent, b.what(), b.at, b.c.host, printable(got))
 }
 
 // limitedBody is the beginning of a body.
