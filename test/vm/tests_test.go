@@ -69,7 +69,7 @@ type outcome struct {
 // tellTests tells a test binary's output as one subtest for each of its tests.
 func tellTests(t *testing.T, output string) {
 	t.Helper()
-	convert := exec.Command("go", "tool", "test2json")
+	convert := exec.Command("go", "tool", "test2json", "-t")
 	convert.Stdin = strings.NewReader(output)
 	events, err := convert.Output()
 	if err != nil {

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"syscall"
 
 	"skiff.dev/skiff/test/vm/plan"
 )
@@ -43,9 +45,13 @@ func (m Machine) Run(ctx context.Context, w io.Writer) error {
 	if err := errors.Join(m.Disk.write(image, diskBytes), m.writeInitramfs(initrd)); err != nil {
 		return err
 	}
+	// The emulator ends with the thread that started it: a test that is killed leaves none.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	qemu := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "qemu-system-x86_64"}, m.arguments(image, initrd)...)...)
 	qemu.Stdout = w
 	qemu.Stderr = w
+	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err := qemu.Run()
 	if ctx.Err() != nil {
 		return fmt.Errorf("the machine did not come to its end: %w", context.Cause(ctx))
