@@ -37,8 +37,11 @@ func TestPrivateAuthority(t *testing.T) {
 	n.mustPull(t, ref)
 	n.write(t, "registries.yaml", "")
 	n.write(t, "certs.d/"+host+"/ca.crt", string(a.pem))
+	n.mustPull(t, ref) // as Docker has it, without hosts.toml
 	for _, toml := range []string{"ca = \"ca.crt\"", "ca = [\"" + n.dir + "/ca.crt\"]", "skip_verify = true"} {
 		n.write(t, "certs.d/"+host+"/hosts.toml", fmt.Sprintf("server = %q\n%s\n", s.URL, toml))
+		n.mustPull(t, ref)
+		n.write(t, "certs.d/"+host+"/hosts.toml", toml)
 		n.mustPull(t, ref)
 	}
 	n.write(t, "certs.d/"+host+"/hosts.toml", fmt.Sprintf("server = %q\nskip_verify = false\n", s.URL))

@@ -68,13 +68,28 @@ func (c *Client) statusError(resp *http.Response, what string) error {
 		e.kind = ErrNotFound
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500:
 		e.kind = ErrUnavailable
-		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-			e.RetryAfter = time.Duration(min(s, 3600)) * time.Second
-		}
+		e.RetryAfter = retryAfter(resp.Header)
 	default:
 		e.kind = ErrContent
 	}
 	return e
+}
+
+// retryAfter reads a number of seconds or a date (RFC 9110, section 10.2.3),
+// the date by the registry's own clock.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	var d time.Duration
+	if s, err := strconv.Atoi(text); err == nil {
+		d = time.Duration(min(s, 3600)) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		now, err := http.ParseTime(h.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), time.Hour)
 }
 
 // reason reads the error document of the distribution specification.

@@ -62,7 +62,7 @@ func FuzzHostsTOML(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		list, err := parseHosts(data, "/nowhere", "library/busybox")
+		list, err := parseHosts(data, "/nowhere", "docker.io", "library/busybox")
 		checkWords(t, err)
 		if err == nil {
 			checkEndpoints(t, list)

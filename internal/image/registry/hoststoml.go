@@ -12,6 +12,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
+const hostsName = "hosts.toml"
+
 // hostsFile is hosts.toml as containerd documents it (docs/hosts.md): what is
 // at the top is about "server". Unlike there an unknown field is an error.
 type hostsFile struct {
@@ -40,13 +42,13 @@ func hostDirs(domain string) []string {
 }
 
 // hosts reads the first directory that there is; nil when there is none.
-func (f Files) hosts(repo string, dirs ...string) ([]Endpoint, error) {
+func (f Files) hosts(domain, repo string, dirs ...string) ([]Endpoint, error) {
 	if f.Certs == "" {
 		return nil, nil
 	}
 	for _, name := range dirs {
 		dir := filepath.Join(f.Certs, name)
-		file := filepath.Join(dir, "hosts.toml")
+		file := filepath.Join(dir, hostsName)
 		data, err := readIfThere(file)
 		if err != nil {
 			return nil, err
@@ -54,7 +56,7 @@ func (f Files) hosts(repo string, dirs ...string) ([]Endpoint, error) {
 		if data == nil {
 			continue
 		}
-		list, err := parseHosts(data, dir, repo)
+		list, err := parseHosts(data, dir, domain, repo)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w; mend the file or move it away", ErrSettings, file, err)
 		}
@@ -63,8 +65,9 @@ func (f Files) hosts(repo string, dirs ...string) ([]Endpoint, error) {
 	return nil, nil
 }
 
-// parseHosts gives the endpoints in the order of the file, then the server.
-func parseHosts(data []byte, dir, repo string) ([]Endpoint, error) {
+// parseHosts gives the endpoints in the order of the file, then the server:
+// the registry itself where the file names none and has settings for it.
+func parseHosts(data []byte, dir, domain, repo string) ([]Endpoint, error) {
 	var doc hostsFile
 	meta, err := toml.Decode(string(data), &doc)
 	if err != nil {
@@ -85,7 +88,10 @@ func parseHosts(data []byte, dir, repo string) ([]Endpoint, error) {
 		out = append(out, ep)
 	}
 	if doc.Server == "" {
-		return out, nil
+		if !slices.ContainsFunc(meta.Keys(), func(k toml.Key) bool { return k[0] != "host" }) {
+			return out, nil
+		}
+		doc.Server, doc.OverridePath, doc.Capabilities = domain, false, nil // which are for a server that is named, as in containerd
 	}
 	ep, err := doc.endpoint(doc.Server, dir, repo)
 	if err != nil {
@@ -108,7 +114,7 @@ func (h hostTable) endpoint(name, dir, repo string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	ep := Endpoint{URL: u, FindScheme: find, Repo: repo, named: name, Resolve: h.Capabilities == nil, Pull: h.Capabilities == nil}
+	ep := Endpoint{URL: u, FindScheme: find, Repo: repo, named: name, Resolve: len(h.Capabilities) == 0, Pull: len(h.Capabilities) == 0}
 	for _, c := range h.Capabilities {
 		switch c {
 		case "pull":

@@ -2,9 +2,11 @@ package registry
 
 import (
 	"encoding/base64"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestChallenges(t *testing.T) {
@@ -65,6 +67,19 @@ func TestLoopback(t *testing.T) {
 	} {
 		if got := IsLoopback(host); got != want {
 			t.Errorf("%s: %v", host, got)
+		}
+	}
+}
+
+// TestRetryAfter reads both forms of what a busy registry asks for.
+func TestRetryAfter(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "86400": time.Hour, "-1": 0, "": 0, "soon": 0,
+		"Sat, 28 Nov 2026 10:00:30 GMT": 30 * time.Second, "Sat, 28 Nov 2026 09:00:00 GMT": 0,
+	} {
+		h := http.Header{"Date": {"Sat, 28 Nov 2026 10:00:00 GMT"}, "Retry-After": {text}}
+		if got := retryAfter(h); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
 }

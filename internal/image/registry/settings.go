@@ -38,7 +38,7 @@ type Files struct {
 // The registry itself comes last, in place of it the "server" of hosts.toml if
 // there is one. What registries.yaml has in "configs" for an endpoint's host
 // holds wherever the endpoint was named; TLS settings that hosts.toml has for
-// it come before that.
+// it come before that, and certificates in a directory of certs.d without one.
 func (f Files) Endpoints(domain, repo string) ([]Endpoint, error) {
 	conf, err := readRegistries(f.Registries)
 	if err != nil {
@@ -67,9 +67,9 @@ func (f Files) Endpoints(domain, repo string) ([]Endpoint, error) {
 
 func (f Files) listed(conf registriesFile, domain, repo string) ([]Endpoint, error) {
 	for _, place := range []func() ([]Endpoint, error){
-		func() ([]Endpoint, error) { return f.hosts(repo, hostDirs(domain)...) },
+		func() ([]Endpoint, error) { return f.hosts(domain, repo, hostDirs(domain)...) },
 		func() ([]Endpoint, error) { return conf.mirrors(domain, repo) },
-		func() ([]Endpoint, error) { return f.hosts(repo, "_default") },
+		func() ([]Endpoint, error) { return f.hosts(domain, repo, "_default") },
 		func() ([]Endpoint, error) { return conf.mirrors("*", repo) },
 	} {
 		if list, err := place(); err != nil || list != nil {
@@ -81,13 +81,19 @@ func (f Files) listed(conf registriesFile, domain, repo string) ([]Endpoint, err
 
 // complete adds what registries.yaml has for the endpoint's host.
 func (f Files) complete(ep *Endpoint, conf registriesFile) error {
+	find := func(host string) (*tls.Config, error) {
+		if config, err := f.certs(host); config != nil || err != nil {
+			return config, err
+		}
+		return conf.tls(host)
+	}
 	var err error
 	if ep.TLS == nil {
-		if ep.TLS, err = conf.tls(ep.Host()); err != nil {
+		if ep.TLS, err = find(ep.Host()); err != nil {
 			return err
 		}
 	}
-	ep.others = conf.tls
+	ep.others = find
 	ep.Auth, err = conf.auth(ep.Host())
 	return err
 }

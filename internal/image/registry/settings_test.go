@@ -85,6 +85,8 @@ skip_verify = true
   X-Key = ["a", "b"]
 `,
 		"certs.d/under.example.com_5000_/hosts.toml": `server = "https://elsewhere.example.com"`,
+		"certs.d/top.example.com/hosts.toml":         "skip_verify = true\ncapabilities = []\n[host.\"https://m.example.com\"]\ncapabilities = []",
+		"certs.d/none.example.com/hosts.toml":        `[host."https://m.example.com"]`,
 	})
 	for in, want := range map[string]string{
 		"docker.io library/busybox": "https://mirror.example.com/v2|hub/busybox+skip+a https://harbor.example.com/v2/proxy|hub/busybox " +
@@ -95,6 +97,8 @@ skip_verify = true
 		"toml.example.com app": "https://z.example.com/v2|app-resolve http://a.example.com:80/some/root|app-pull " +
 			"https://mirror.example.com/x/v2|app+skip+a https://toml.example.com/v2|app+own+skip",
 		"under.example.com:5000 app": "https://elsewhere.example.com/v2|app",
+		"top.example.com app":        "https://m.example.com/v2|app https://top.example.com/v2|app+own+skip",
+		"none.example.com app":       "https://m.example.com/v2|app https://none.example.com/v2|app+own",
 	} {
 		domain, repo, _ := strings.Cut(in, " ")
 		list, err := f.Endpoints(domain, repo)
