@@ -2,7 +2,6 @@ package vm
 
 import (
 	"testing"
-	"time"
 
 	"skiff.dev/skiff/test/e2e/cluster"
 	"skiff.dev/skiff/test/vm/plan"
@@ -19,9 +18,9 @@ echo $$ > box/cgroup.procs
 cd /
 exec /usr/bin/unshare --cgroup --mount sh -c '
 umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
-timeout 120 skiff up --detach || exit 1
+skiff up --detach || exit 1
 skiff kubectl create deployment hello --image=skiff.dev/hello:1
-skiff kubectl rollout status deployment/hello --timeout=120s || { skiff kubectl describe pods; exit 1; }
+skiff kubectl rollout status deployment/hello --timeout=600s || { skiff kubectl describe pods; exit 1; }
 skiff down --purge
 '
 `
@@ -34,6 +33,6 @@ func TestInsideContainer(t *testing.T) {
 	for _, file := range []string{"/usr/bin/unshare", "/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"} {
 		put(t, m, file, file)
 	}
-	m.Steps = []plan.Step{{Name: "a deployment", Limit: 5 * time.Minute, Args: []string{"sh", "-c", nested}}}
-	run(t, m, 6*time.Minute, tell)
+	m.Steps = []plan.Step{{Name: "a deployment", Limit: stepLimit, Args: []string{"sh", "-c", nested}}}
+	run(t, m, machineLimit, tell)
 }

@@ -39,10 +39,16 @@ const (
 	diskBytes = 4 << 30
 )
 
-// Run boots the machine and copies its report to w until it ends.
+// Run boots the machine and copies its report to w until it ends, or kills it with ctx. The disk is made at the first
+// Run; a later one boots from it as the machine left it.
 func (m Machine) Run(ctx context.Context, w io.Writer) error {
 	image, initrd := filepath.Join(m.Dir, "disk"), filepath.Join(m.Dir, "initrd")
-	if err := errors.Join(m.Disk.write(image, diskBytes), m.writeInitramfs(initrd)); err != nil {
+	if _, err := os.Stat(image); err != nil {
+		if err := m.Disk.write(image, diskBytes); err != nil {
+			return err
+		}
+	}
+	if err := m.writeInitramfs(initrd); err != nil {
 		return err
 	}
 	// The emulator ends with the thread that started it: a test that is killed leaves none.

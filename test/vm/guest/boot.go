@@ -105,6 +105,9 @@ func carry(root string, names map[string]string) error {
 			return err
 		}
 		if info.IsDir() {
+			if err := os.RemoveAll(root + to); err != nil { // of an earlier boot
+				return err
+			}
 			if err := os.CopyFS(root+to, os.DirFS(from)); err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func TestLife(t *testing.T) {
 		c.ImportDebian("vm/busybox:1", "busybox")
 		c.Kubectl("apply", "-f", filepath.Join(cluster.Root(), "examples/hello"))
 		c.Apply(pods)
-		c.Kubectl("rollout", "status", "deployment/hello", "--timeout=120s")
+		c.Kubectl("rollout", "status", "deployment/hello", "--timeout=600s")
 		t.Run("the Service answers by its cluster address", func(t *testing.T) { service(t, c) })
 		t.Run("exec and logs reach the container", func(t *testing.T) { streams(t, c) })
 		t.Run("limits are the kernel's", func(t *testing.T) { limits(t, c) })
