@@ -43,7 +43,9 @@ type manifestDoc struct {
 // said it is of mediaType ("" if it said nothing).
 func parseManifest(data []byte, mediaType string) (manifestDoc, error) {
 	var m manifestDoc
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := json.Unmarshal(data, &m); err != nil && mediaType != "" { // "text/html" where a proxy answers
+		return m, fmt.Errorf("%w: manifest of type %q: %w", ErrInvalidArchive, mediaType, err)
+	} else if err != nil {
 		return m, fmt.Errorf("%w: manifest: %w", ErrInvalidArchive, err)
 	}
 	if strings.HasPrefix(mediaType, dockerSchema1) || m.SchemaVersion == 1 {

@@ -31,7 +31,7 @@ func (c *Client) answerChallenge(ctx context.Context, resp *http.Response, sent 
 			return "", err
 		}
 		if auth == "" || auth == sent {
-			return "", nil
+			continue // a registry may take passwords and tokens, and give tokens to everybody
 		}
 		c.mu.Lock()
 		c.header = auth

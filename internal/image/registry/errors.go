@@ -143,5 +143,5 @@ func temporary(err error) bool { return errors.Is(err, ErrUnavailable) && !isCer
 
 func isCertificate(err error) bool {
 	s := err.Error()
-	return strings.Contains(s, "x509:") || strings.Contains(s, "no such host") || strings.Contains(s, "refusing redirect")
+	return strings.Contains(s, "x509:") || strings.Contains(s, "no such host") || strings.Contains(s, "refusing redirect") || strings.Contains(s, tooManyRedirects)
 }

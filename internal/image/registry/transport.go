@@ -82,12 +82,14 @@ func (t *transport) of(host string) (*http.Transport, error) {
 	return tr, nil
 }
 
+const tooManyRedirects = "stopped after 10 redirects"
+
 // checkRedirect keeps a registry from leading a download into clear text, and
 // what is meant for this host alone from going on to another one. net/http by
 // itself takes Authorization along to subdomains and to other ports.
 func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
-		return errors.New("stopped after 10 redirects")
+		return errors.New(tooManyRedirects)
 	}
 	if req.URL.Scheme != "https" && !c.plainAllowed(req.URL.Host) {
 		return fmt.Errorf("refusing redirect to %s: it is not https", req.URL.Host)
