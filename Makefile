@@ -58,7 +58,7 @@ deps-vm:
 	@dpkg -s $(PACKAGES_VM) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES_VM) >/dev/null; }
 
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
-	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 30m ./test/vm
+	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 80m ./test/vm
 
 conformance-cri: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
 	go run ./test/conformance/cri

@@ -54,7 +54,7 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	img := hiding(t, s)
-	layers, release := prepare(t, s, img)
+	layers, _ := prepare(t, s, img)
 	if !layers.Copy || len(layers.Lower) != 1 {
 		t.Fatalf("layers %+v", layers)
 	}
@@ -81,7 +81,7 @@ func TestCopies(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(dir, mergedDir)); err != nil || len(left) > 0 {
 		t.Errorf("after a boot: %v %v", left, err)
 	}
-	layers, release = prepare(t, s, img)
+	layers, release := prepare(t, s, img)
 	wantTree(t, layers.Lower[0])
 	var out bytes.Buffer
 	if err := s.Save(context.Background(), &out, "hiding:1"); err != nil {
