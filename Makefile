@@ -70,7 +70,7 @@ perf: deps-perf build ## print the benchmarks and hold them against their budget
 	go run ./test/perf
 
 fuzz: ## run every fuzz target for FUZZTIME
-	go run ./test/fuzz -time $(FUZZTIME)
+	go run ./test/fuzz -time $(FUZZTIME) $(FUZZFLAGS)
 
 lint: ## formatter, vet and linters
 	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"

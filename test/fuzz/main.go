@@ -21,8 +21,12 @@ var declaration = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
 func main() {
 	limit := flag.Duration("time", 20*time.Second, "how long to run each target")
+	small := flag.Bool("small", false, "leave out what needs Kubernetes' libraries, all of which are compiled anew for a fuzzer")
 	flag.Parse()
 	targets, err := find("internal")
+	if err == nil && *small {
+		targets, err = withoutKubernetes(targets)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fuzz:", err)
 		os.Exit(1)
@@ -40,6 +44,28 @@ func main() {
 	if failed > 0 || len(targets) == 0 {
 		os.Exit(1)
 	}
+}
+
+// withoutKubernetes leaves out the targets of packages whose tests link
+// client-go, and says which.
+func withoutKubernetes(targets []target) ([]target, error) {
+	var out []target
+	heavy := map[string]bool{}
+	for _, t := range targets {
+		if _, known := heavy[t.dir]; !known {
+			deps, err := exec.Command("go", "list", "-deps", "-test", "./"+t.dir).Output()
+			if err != nil {
+				return nil, fmt.Errorf("go list ./%s: %w", t.dir, err)
+			}
+			heavy[t.dir] = strings.Contains(string(deps), "k8s.io/client-go/")
+		}
+		if heavy[t.dir] {
+			fmt.Printf("%s in %s is left out\n", t.name, t.dir)
+			continue
+		}
+		out = append(out, t)
+	}
+	return out, nil
 }
 
 func find(root string) ([]target, error) {
