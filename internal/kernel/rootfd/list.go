@@ -38,9 +38,6 @@ func (d Dir) RemoveAll(name string) error {
 	return errors.Join(root.RemoveAll(name), root.Close())
 }
 
-// attrBytes is the most that a value or a list of extended attributes takes (XATTR_SIZE_MAX, XATTR_LIST_MAX).
-const attrBytes = 64 << 10
-
 // Attrs reads the extended attributes of an open file or directory whose names keep takes. A file system without them
 // has none.
 func Attrs(fd int, keep func(name string) bool) (map[string][]byte, error) {
@@ -51,7 +48,7 @@ func Attrs(fd int, keep func(name string) bool) (map[string][]byte, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("flistxattr", err)
 	}
-	buf := make([]byte, attrBytes)
+	buf := make([]byte, size)
 	if size, err = unix.Flistxattr(fd, buf); err != nil {
 		return nil, os.NewSyscallError("flistxattr", err)
 	}
@@ -60,14 +57,21 @@ func Attrs(fd int, keep func(name string) bool) (map[string][]byte, error) {
 		if name == "" || !keep(name) {
 			continue
 		}
-		value := make([]byte, attrBytes)
-		n, err := unix.Fgetxattr(fd, name, value)
-		if err != nil {
+		if all[name], err = attr(fd, name); err != nil {
 			return nil, os.NewSyscallError("fgetxattr "+name, err)
 		}
-		all[name] = value[:n:n]
 	}
 	return all, nil
+}
+
+func attr(fd int, name string) ([]byte, error) {
+	size, err := unix.Fgetxattr(fd, name, nil)
+	if err != nil || size == 0 {
+		return nil, err
+	}
+	value := make([]byte, size)
+	size, err = unix.Fgetxattr(fd, name, value)
+	return value[:max(size, 0)], err
 }
 
 // ImageAttr says which attributes an image may give its files: file capabilities, ACLs and the user's own. Never
