@@ -103,6 +103,9 @@ func tellTests(t *testing.T, output string) {
 			o.verdict, o.seconds = e.Action, e.Elapsed
 		}
 	}
+	if len(tests) == 0 || len(tests) == 1 && tests[""] != nil {
+		t.Errorf("no test was run:\n%s", output)
+	}
 	for _, name := range names {
 		if name == "" {
 			t.Log(tests[name].output)

@@ -2,9 +2,14 @@ package emulator
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/test/vm/plan"
 )
@@ -58,6 +63,37 @@ func TestReport(t *testing.T) {
 		if got.Output != want.Output || got.Code != want.Code || got.Ended != want.Ended || got.Step.Name != r.Steps[i].Name {
 			t.Errorf("step %d: %+v", i, got)
 		}
+	}
+}
+
+// TestTied kills a process that runs a command, and sees the command end.
+func TestTied(t *testing.T) {
+	const variable = "SKIFF_TEST_TIED"
+	if os.Getenv(variable) != "" {
+		cmd := exec.Command("sh", "-c", "echo $$; exec sleep 1000000")
+		cmd.Stdout = os.Stdout
+		t.Fatal(runTied(cmd))
+	}
+	parent := exec.Command(os.Args[0], "-test.run=^TestTied$")
+	parent.Env = append(os.Environ(), variable+"=1")
+	out, err := parent.StdoutPipe()
+	if err == nil {
+		err = parent.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	fd, errFD := unix.PidfdOpen(pid, 0)
+	if err := errors.Join(err, errFD, parent.Process.Kill()); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_ = parent.Wait() // killed
+	const minute = 60_000
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, minute); n != 1 || err != nil {
+		t.Errorf("the command goes on: %v", errors.Join(err, unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)))
 	}
 }
 

@@ -51,18 +51,23 @@ func (m Machine) Run(ctx context.Context, w io.Writer) error {
 	if err := m.writeInitramfs(initrd); err != nil {
 		return err
 	}
-	// The emulator ends with the thread that started it: a test that is killed leaves none.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	qemu := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "qemu-system-x86_64"}, m.arguments(image, initrd)...)...)
 	qemu.Stdout = w
 	qemu.Stderr = w
-	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := qemu.Run()
+	err := runTied(qemu)
 	if ctx.Err() != nil {
 		return fmt.Errorf("the machine did not come to its end: %w", context.Cause(ctx))
 	}
 	return err
+}
+
+// runTied runs a command that ends with this process: a test that is killed leaves no emulator. The kernel sends the
+// signal when the thread that made the command's process ends (prctl(2), PR_SET_PDEATHSIG), so that has to stay.
+func runTied(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
 }
 
 // arguments is QEMU's command line. Timers that software emulation serves fast
