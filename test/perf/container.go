@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // runs is how many containers each runtime makes.
@@ -27,16 +29,16 @@ func measureContainer(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs := map[string][]string{"skiff-oci": {own}}
+	programs := map[string]command{"skiff-oci": {line: []string{own}}}
 	for _, name := range []string{"crun", "runc"} {
-		if line := peer(ctx, name, bundle); line != nil {
-			programs[name] = line
+		if p := peer(ctx, name, bundle); p != nil {
+			programs[name] = *p
 		}
 	}
 	samples := map[string][]time.Duration{}
 	for i := range runs {
-		for name, line := range programs {
-			took, _, err := runContainer(ctx, line, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
+		for name, program := range programs {
+			took, _, err := runContainer(ctx, program, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -56,21 +58,57 @@ func measureContainer(ctx context.Context) ([]result, error) {
 	return append(results, init), err
 }
 
-// peer is the command of a runtime that works on this machine, or nil. crun
-// refuses a hybrid cgroup layout; there it is measured without cgroups, which
-// spares it their making.
-func peer(ctx context.Context, name, bundle string) []string {
+// unified is the cgroup v2 mount of a hybrid layout.
+const unified = "/sys/fs/cgroup/unified"
+
+// command is the command line of a runtime.
+type command struct {
+	line []string
+	// plain runs it where a hybrid cgroup layout looks like one of v1 only.
+	plain bool
+}
+
+// peer is a runtime that works on this machine, or nil. crun refuses a hybrid
+// cgroup layout; there it runs in a mount namespace without its v2 part.
+func peer(ctx context.Context, name, bundle string) *command {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		return nil
 	}
-	for _, line := range [][]string{{path}, {path, "--cgroup-manager=disabled"}} {
-		if _, _, err = runContainer(ctx, line, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err == nil {
-			return line
-		}
-		fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", strings.Join(line, " "), err)
+	candidates := []command{{line: []string{path}}}
+	if _, err := os.Stat(unified); err == nil {
+		candidates = append(candidates, command{line: []string{path}, plain: true})
 	}
+	for _, c := range candidates {
+		if _, _, err = runContainer(ctx, c, bundle, fmt.Sprintf("perf-%d-try", os.Getpid())); err == nil {
+			return &c
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%s can't be measured here: %v\n", name, err)
 	return nil
+}
+
+// withoutUnified runs f on a thread, which ends with it, in a mount namespace
+// where the v2 part of a hybrid layout is not mounted.
+func withoutUnified(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			done <- fmt.Errorf("making a mount namespace: %w", err)
+			return
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			done <- fmt.Errorf("making mounts private: %w", err)
+			return
+		}
+		if err := unix.Unmount(unified, 0); err != nil {
+			done <- fmt.Errorf("unmounting %s: %w", unified, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // measureInit takes the time from the exec of a container's init to the exec of
@@ -83,7 +121,7 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 	defer events.close()
 	var samples []time.Duration
 	for i := range runs {
-		_, pid, err := runContainer(ctx, []string{program}, bundle, fmt.Sprintf("perf-%d-init-%d", os.Getpid(), i))
+		_, pid, err := runContainer(ctx, command{line: []string{program}}, bundle, fmt.Sprintf("perf-%d-init-%d", os.Getpid(), i))
 		if err != nil {
 			return result{}, err
 		}
@@ -110,16 +148,25 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 }
 
 // runContainer returns how long the command took, and its pid.
-func runContainer(ctx context.Context, line []string, bundle, id string) (time.Duration, int, error) {
-	line = append(slices.Clone(line), "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)
+func runContainer(ctx context.Context, c command, bundle, id string) (took time.Duration, pid int, err error) {
+	line := append(slices.Clone(c.line), "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	began := time.Now()
-	out, err := cmd.CombinedOutput()
-	took := time.Since(began)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%w: %s", err, out)
+	run := func() error {
+		began := time.Now()
+		out, err := cmd.CombinedOutput()
+		took = time.Since(began)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		pid = cmd.Process.Pid
+		return nil
 	}
-	return took, cmd.Process.Pid, nil
+	if c.plain {
+		err = withoutUnified(run)
+	} else {
+		err = run()
+	}
+	return took, pid, err
 }
 
 // makeBundle makes a bundle of Debian's static busybox that runs a program.

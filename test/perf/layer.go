@@ -137,7 +137,7 @@ func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
 		if crun == nil {
 			continue
 		}
-		took, _, err := runContainer(ctx, crun, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
+		took, _, err := runContainer(ctx, *crun, bundle, fmt.Sprintf("perf-%d-%d", os.Getpid(), i))
 		if err != nil {
 			return nil, err
 		}
