@@ -74,7 +74,7 @@ func (n *Network) deleteLinks(names []string) error {
 	}
 	// No link in the group: all of them were gone.
 	requests = append(requests, netlink.DeleteGroup(group).Ignoring(unix.ENODEV))
-	return n.route.Do(requests...)
+	return n.removals.Do(requests...)
 }
 
 // removalGroup is a link group that only this skiff uses: group numbers have

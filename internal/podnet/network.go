@@ -28,8 +28,11 @@ type Network struct {
 	log     *slog.Logger
 	records records
 	route   *netlink.Conn
-	running *netlink.Running
-	table   *nft.Conn
+	// removals is a socket of its own: the kernel answers the removal of a
+	// link after a grace period, for which nothing else must wait.
+	removals *netlink.Conn
+	running  *netlink.Running
+	table    *nft.Conn
 
 	mu       sync.Mutex
 	addrs    *addresses
@@ -81,11 +84,14 @@ func New(opts Options) (*Network, error) {
 	if n.route, err = netlink.DialRoute(nil); err != nil {
 		return nil, err
 	}
-	if n.running, err = netlink.WatchRunning(n.route); err != nil {
+	if n.removals, err = netlink.DialRoute(nil); err != nil {
 		return nil, errors.Join(err, n.route.Close())
 	}
+	if n.running, err = netlink.WatchRunning(n.route); err != nil {
+		return nil, errors.Join(err, n.removals.Close(), n.route.Close())
+	}
 	if n.table, err = nft.Open(opts.Table); err != nil {
-		return nil, errors.Join(err, n.running.Close(), n.route.Close())
+		return nil, errors.Join(err, n.running.Close(), n.removals.Close(), n.route.Close())
 	}
 	n.deleter.delete = n.deleteLinks
 	return n, nil
@@ -95,7 +101,7 @@ func New(opts Options) (*Network, error) {
 func (n *Network) Close() error {
 	n.pending.Wait()
 	n.closeAllLoopback()
-	return errors.Join(n.running.Close(), n.route.Close(), n.table.Close())
+	return errors.Join(n.running.Close(), n.removals.Close(), n.route.Close(), n.table.Close())
 }
 
 // Warnings says in words what on this host stands in the way of the pods'
