@@ -166,5 +166,7 @@ func (s *Service) settle(ctx context.Context, c *ctr, state *supervisor.Containe
 	// Who removes the container waits for the lock, and so for this.
 	if err := s.sup.Delete(ctx, rec.ID, false); err != nil {
 		s.log.Warn("exited container not removed", "container", rec.ID, "err", err)
+		return
 	}
+	c.forgotten = true
 }

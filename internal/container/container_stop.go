@@ -144,8 +144,10 @@ func (s *Service) removeContainer(ctx context.Context, c *ctr) error {
 	if !present {
 		return nil
 	}
-	if err := s.sup.Delete(ctx, rec.ID, true); err != nil {
-		return err
+	if !c.forgotten {
+		if err := s.sup.Delete(ctx, rec.ID, true); err != nil {
+			return err
+		}
 	}
 	// The record goes first: a directory without one is swept at the next start.
 	if err := removeDir(s.containerDir(rec.ID)); err != nil {

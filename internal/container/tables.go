@@ -42,6 +42,8 @@ type ctr struct {
 	// spec is what CreateContainer found the container to be; it is made again
 	// from the record after a restart.
 	spec *specs.Spec
+	// forgotten: the supervisor has nothing of it any more.
+	forgotten bool
 }
 
 func newContainer(rec *containerRecord) *ctr {

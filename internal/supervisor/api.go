@@ -52,7 +52,10 @@ type CreateRequest struct {
 type Overlay struct {
 	// Lower are absolute directories, the topmost first.
 	Lower []string `json:"lower"`
-	// Upper and Work are on one file system; both empty means read-only.
+	// Upper and Work are on one file system; both empty means read-only. They
+	// end with the container, which no boot outlives, so nothing in them is
+	// synced ("volatile"): it would keep nothing, and the end of a container
+	// would wait for all that the disk has to write.
 	Upper    string `json:"upper,omitempty"`
 	Work     string `json:"work,omitempty"`
 	ReadOnly bool   `json:"readOnly,omitempty"`

@@ -143,7 +143,7 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 		Warn: s.warn,
 	}
 	if m.Rootfs != nil {
-		o.Rootfs = &oci.Overlay{Lower: m.Rootfs.Lower, Upper: m.Rootfs.Upper, Work: m.Rootfs.Work, ReadOnly: m.Rootfs.ReadOnly}
+		o.Rootfs = &oci.Overlay{Lower: m.Rootfs.Lower, Upper: m.Rootfs.Upper, Work: m.Rootfs.Work, ReadOnly: m.Rootfs.ReadOnly, Volatile: true}
 	}
 	for _, i := range m.Images {
 		o.Images = append(o.Images, oci.ImageMount(i))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -49,7 +50,9 @@ const (
 	stateWritten
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// castagnoli is made when the first chunk is checked: a container's init, the
+// same program, would pay for it at each start.
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // openInflight maps the page in dir, which must lie on a file system that a reboot empties.
 func openInflight(dir string) (*inflight, error) {
@@ -97,7 +100,7 @@ func (f *inflight) peek(fd int, buf []byte) (int, error) {
 func (f *inflight) writing(name string, chunk []byte, inode uint64, size int64) {
 	order := binary.NativeEndian
 	order.PutUint32(f.page[atLength:], uint32(len(chunk)))
-	order.PutUint32(f.page[atChecksum:], crc32.Checksum(chunk, castagnoli))
+	order.PutUint32(f.page[atChecksum:], crc32.Checksum(chunk, castagnoli()))
 	order.PutUint64(f.page[atInode:], inode)
 	order.PutUint64(f.page[atSize:], uint64(size))
 	n := copy(f.page[atStream:], name)
@@ -148,7 +151,7 @@ func (f *inflight) settle(fd int, log *logFile) error {
 	n := min(int(order.Uint32(f.page[atLength:])), chunk)
 	buf := make([]byte, n)
 	got, err := f.peek(fd, buf)
-	if err == nil && got == n && crc32.Checksum(buf, castagnoli) == order.Uint32(f.page[atChecksum:]) {
+	if err == nil && got == n && crc32.Checksum(buf, castagnoli()) == order.Uint32(f.page[atChecksum:]) {
 		return f.take(fd, n)
 	}
 	f.forget()

@@ -212,7 +212,7 @@ func (p *monitorPlan) mountRoot() error {
 	if p.Rootfs.Upper == "" {
 		attrs = unix.MOUNT_ATTR_RDONLY
 	}
-	fd, err := mount.Overlay(p.Rootfs.Lower, p.Rootfs.Upper, p.Rootfs.Work, false, attrs)
+	fd, err := mount.Overlay(p.Rootfs.Lower, p.Rootfs.Upper, p.Rootfs.Work, true, attrs)
 	if err != nil {
 		return err
 	}

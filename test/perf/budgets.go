@@ -19,9 +19,9 @@ func budgets() map[string]budget {
 		"container init":             {3, 3},
 
 		"skiff-oci run / crun run":               {1, 1},
-		"container by the supervisor / crun run": {0.7, 0.7},
+		"container by the supervisor / crun run": {1.2, 0.7},
 		"exec / runc exec":                       {0.5, 0.5},
-		"sandbox with network":                   {40, 15},
+		"sandbox with network":                   {20, 15},
 		"100 sandboxes with a container":         {2500, 1200},
 		"pause (private)":                        {0.8, 0.8},
 		"image import again":                     {120, 50},

@@ -24,7 +24,7 @@ func measureContainer(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(bundle)
+	defer removeBundle(bundle)
 	own, err := filepath.Abs("bin/skiff-oci")
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 
 // runContainer returns how long the command took, and its pid.
 func runContainer(ctx context.Context, c command, bundle, id string) (took time.Duration, pid int, err error) {
-	line := append(slices.Clone(c.line), "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, id)
+	line := append(slices.Clone(c.line), "--root", stateDir(bundle), "run", "--bundle", bundle, id)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	run := func() error {
 		began := time.Now()
@@ -167,6 +167,15 @@ func runContainer(ctx context.Context, c command, bundle, id string) (took time.
 		err = run()
 	}
 	return took, pid, err
+}
+
+// stateDir is where a runtime keeps its state of a bundle's containers.
+func stateDir(bundle string) string { return filepath.Join(memory(), filepath.Base(bundle)) }
+
+// removeBundle removes a bundle and what a runtime kept of it.
+func removeBundle(bundle string) {
+	_ = os.RemoveAll(bundle)
+	_ = os.RemoveAll(stateDir(bundle))
 }
 
 // makeBundle makes a bundle of Debian's static busybox that runs a program.

@@ -46,7 +46,7 @@ func measureLayer(ctx context.Context) (_ []result, err error) {
 	if _, err := s.importImage(ctx, image); err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("unix://"+filepath.Join(s.dir, "run", "cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+filepath.Join(s.run, "cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(bundle)
+	defer removeBundle(bundle)
 	crun := peer(ctx, "crun", bundle)
 	box, config, err := l.sandbox(ctx, "containers")
 	if err != nil {
@@ -168,11 +168,11 @@ func (l layer) measureExec(ctx context.Context) (_ []result, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(bundle)
+		defer removeBundle(bundle)
 		name := fmt.Sprintf("perf-%d-exec", os.Getpid())
 		line := func(args ...string) error {
 			// Without pipes: the container in the background would keep them open.
-			if err := exec.CommandContext(ctx, path, append([]string{"--root", filepath.Join(bundle, "state")}, args...)...).Run(); err != nil {
+			if err := exec.CommandContext(ctx, path, append([]string{"--root", stateDir(bundle)}, args...)...).Run(); err != nil {
 				return fmt.Errorf("runc %s: %w", args[0], err)
 			}
 			return nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -20,6 +21,7 @@ const program = "bin/skiff"
 // skiff is a running cluster of this measurement.
 type skiff struct {
 	dir    string
+	run    string
 	place  []string
 	client kubernetes.Interface
 }
@@ -30,12 +32,16 @@ func start(ctx context.Context) (*skiff, error) {
 	if err != nil {
 		return nil, err
 	}
+	run, err := os.MkdirTemp(memory(), "skiff-perf-run-")
+	if err != nil {
+		return nil, err
+	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	s := &skiff{dir: dir, place: []string{
-		"--name=perf" + strconv.Itoa(os.Getpid()), "--data-dir=" + dir + "/data", "--run-dir=" + dir + "/run", "--kubeconfig=" + dir + "/kubeconfig.yaml",
+	s := &skiff{dir: dir, run: run, place: []string{
+		"--name=perf" + strconv.Itoa(os.Getpid()), "--data-dir=" + dir + "/data", "--run-dir=" + run, "--kubeconfig=" + dir + "/kubeconfig.yaml",
 	}}
 	if _, err := s.verb(ctx, "up", "--detach", "--api-port="+strconv.Itoa(port), "--log-dir="+dir+"/logs"); err != nil {
 		return nil, errors.Join(err, s.purge())
@@ -47,6 +53,18 @@ func start(ctx context.Context) (*skiff, error) {
 	config.QPS = -1
 	s.client, err = kubernetes.NewForConfig(config)
 	return s, err
+}
+
+// memory is a directory in memory, as /run is on most machines: what runtimes
+// keep there is not to be measured on a disk.
+func memory() string {
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.TMPFS_MAGIC {
+			return dir
+		}
+	}
+	return os.TempDir()
 }
 
 // verb runs a verb of skiff and returns its stdout.
@@ -62,7 +80,7 @@ func (s *skiff) verb(ctx context.Context, verb string, args ...string) ([]byte, 
 // purge removes every trace.
 func (s *skiff) purge() error {
 	_, err := s.verb(context.Background(), "down", "--purge")
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, os.RemoveAll(s.dir), os.RemoveAll(s.run))
 }
 
 // status is the part of `skiff status -o json` that is measured.
