@@ -78,7 +78,7 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 	dir := s.containerDir(rec.ID)
 	req := supervisor.CreateRequest{
 		ID: rec.ID, Spec: c.spec, Bundle: dir, Start: true,
-		Rootfs: s.overlay(rec, c.spec.Root.Readonly),
+		Rootfs: s.overlay(rec, owner, c.spec.Root.Readonly),
 		Images: imageMounts(rec),
 		Join:   joins(rec, owner),
 		Log:    supervisor.LogOptions{Path: rec.LogPath, Dir: logRoot(owner), MaxSize: s.deps.LogMaxSize, MaxFiles: s.deps.LogMaxFiles},

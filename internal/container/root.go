@@ -54,11 +54,11 @@ func (s *Service) copyDir(id string) string  { return filepath.Join(s.containerD
 const rootName = "rootfs"
 
 // overlay is what the supervisor mounts; nil where the root is in the bundle.
-func (s *Service) overlay(rec *containerRecord, readOnly bool) *supervisor.Overlay {
+func (s *Service) overlay(rec *containerRecord, owner *sandboxRecord, readOnly bool) *supervisor.Overlay {
 	if !rec.Copied.IsZero() {
 		return nil
 	}
-	return &supervisor.Overlay{Lower: rec.Lower, Upper: s.upperDir(rec.ID), Work: s.workDir(rec.ID), ReadOnly: readOnly}
+	return &supervisor.Overlay{Lower: s.lowerOf(rec, owner), Upper: s.upperDir(rec.ID), Work: s.workDir(rec.ID), ReadOnly: readOnly}
 }
 
 // writable is where a container's writes are, and since when: older files of a

@@ -141,6 +141,9 @@ func (s *Service) run(ctx context.Context, ready func()) error {
 	if err := s.installPause(); err != nil {
 		return err
 	}
+	if err := s.installPlaces(); err != nil {
+		return err
+	}
 	s.loadRecords()
 	if err := s.connect(ctx); err != nil {
 		return err
