@@ -28,7 +28,7 @@ type entry struct {
 	// public is what clients see; nil until the container is wholly there.
 	public atomic.Pointer[Container]
 
-	// The streams; fields of outputs are used in its goroutine only.
+	// The streams; the log and the outputs are used by writers.
 	log            *logFile
 	stdout, stderr *output
 	stdin          *os.File // write end
@@ -135,9 +135,20 @@ func (e *entry) resize(width, height uint16) error {
 }
 
 func (s *server) reopenLog(e *entry) error {
-	var err error
-	s.outs.poll.call(func() { err = e.log.reopen() })
-	return err
+	e.mu.RLock()
+	log := e.log
+	if e.rec.Phase == PhaseExited {
+		log = nil
+	}
+	e.mu.RUnlock()
+	if log == nil {
+		return stateError(e.rec.ID, PhaseExited, "running")
+	}
+	result := make(chan error, 1)
+	if err := s.outs.writers.within(log, func(*writer) { result <- log.reopen() }); err != nil {
+		return fmt.Errorf("reopening the log of container %q: %w", e.rec.ID, err)
+	}
+	return <-result
 }
 
 // delete acknowledges the exit of a container and removes all of it.
@@ -157,6 +168,7 @@ func (s *server) delete(e *entry, force bool) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	s.closeStreams(e)
 	defer s.ending()()
 	if e.runc != nil {
 		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
@@ -164,7 +176,6 @@ func (s *server) delete(e *entry, force bool) error {
 		}
 		e.runc = nil
 	}
-	s.closeStreams(e)
 	if err := s.records.remove(e.rec.ID); err != nil {
 		return fmt.Errorf("deleting the record of container %q: %w", e.rec.ID, err)
 	}
@@ -187,16 +198,19 @@ func (s *server) forget(e *entry) {
 
 // closeStreams ends reading and writing. The caller holds e.mu.
 func (s *server) closeStreams(e *entry) {
-	s.outs.poll.call(func() {
-		for _, o := range []*output{e.stdout, e.stderr} {
-			if o != nil {
-				o.finish()
+	if e.log != nil {
+		err := s.outs.writers.within(e.log, func(*writer) {
+			for _, o := range []*output{e.stdout, e.stderr} {
+				if o != nil {
+					o.finish()
+				}
 			}
-		}
-		if e.log != nil {
 			e.log.close()
+		})
+		if err != nil {
+			s.log.Warn("a container is removed before its output is logged", "container", e.rec.ID, "err", err)
 		}
-	})
+	}
 	closeFiles([]*os.File{e.stdin, e.console, e.pidfd})
 	e.stdin, e.console, e.pidfd = nil, nil, nil
 }

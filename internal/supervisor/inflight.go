@@ -2,10 +2,13 @@ package supervisor
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,8 +18,8 @@ import (
 )
 
 // What is read from a pipe and not yet in the log dies with the supervisor. So a chunk is copied out of the pipe
-// (tee(2)), written to the log, and only then taken out of the pipe. A page that outlives the process says how far that
-// went for the one chunk that is on its way, so that the next supervisor neither loses nor doubles it:
+// (tee(2)), written to the log, and only then taken out of the pipe. A page that outlives the process, one per writer, says
+// how far that went for the one chunk that is on its way, so that the next supervisor neither loses nor doubles it:
 //
 //	state      the page says                        the next supervisor
 //	none       nothing is on its way                reads on
@@ -26,6 +29,7 @@ import (
 // Only output that repeats itself chunk by chunk can be mistaken in the last row, and only if the supervisor is killed
 // in the instant between the end of the call that takes the chunk out and the next instruction.
 type inflight struct {
+	path    string
 	page    []byte
 	teeR    int // of a pipe that gets the copies
 	teeW    int
@@ -54,28 +58,88 @@ const (
 // same program, would pay for it at each start.
 var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
-// openInflight maps the page in dir, which must lie on a file system that a reboot empties.
+// inflightName begins the names of the pages.
+const inflightName = "inflight"
+
+// openInflight makes a page in dir, which must lie on a file system that a reboot empties. Those of supervisors that were
+// killed are left alone.
 func openInflight(dir string) (*inflight, error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return nil, os.NewSyscallError("pipe2", err)
+	for n := 0; ; n++ {
+		path := filepath.Join(dir, inflightName)
+		if n > 0 {
+			path += "." + strconv.Itoa(n)
+		}
+		f, err := mapInflight(path, os.O_CREATE|os.O_EXCL)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
 	}
-	f := &inflight{teeR: p[0], teeW: p[1]}
-	var err error
-	if f.discard, err = unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
-	}
-	file, err := os.OpenFile(filepath.Join(dir, "inflight"), os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+func mapInflight(path string, flags int) (_ *inflight, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	f := &inflight{path: path, teeR: -1, teeW: -1, discard: -1}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
 	// Reserved now: a page that cannot be had later would end the process with SIGBUS.
 	if err := unix.Fallocate(int(file.Fd()), 0, 0, pageBytes); err != nil {
-		return nil, &os.PathError{Op: "fallocate", Path: file.Name(), Err: err}
+		return nil, &os.PathError{Op: "fallocate", Path: path, Err: err}
 	}
-	f.page, err = unix.Mmap(int(file.Fd()), 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	return f, os.NewSyscallError("mmap", err)
+	if f.page, err = unix.Mmap(int(file.Fd()), 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	f.teeR, f.teeW = p[0], p[1]
+	if f.discard, err = unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	return f, nil
+}
+
+// close removes the page.
+func (f *inflight) close() {
+	for _, fd := range []int{f.teeR, f.teeW, f.discard} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	if f.page != nil {
+		_ = unix.Munmap(f.page)
+		f.page = nil
+	}
+	_ = os.Remove(f.path)
+}
+
+// leftInflight returns the pages of a predecessor with a chunk on its way, by the id of its container, and removes all
+// others.
+func leftInflight(dir string) (map[string]*inflight, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, inflightName+"*"))
+	if err != nil {
+		return nil, err
+	}
+	left := map[string]*inflight{}
+	for _, path := range paths {
+		f, err := mapInflight(path, 0)
+		if err != nil {
+			return left, fmt.Errorf("reading what was on its way to a log: %w", err)
+		}
+		if id, _ := f.owner(); id != "" {
+			left[id] = f
+			continue
+		}
+		f.close()
+	}
+	return left, nil
 }
 
 func (f *inflight) state() *uint32 { return (*uint32)(unsafe.Pointer(&f.page[atState])) }

@@ -38,11 +38,20 @@ type logFile struct {
 	// failed, if set, hears of the first loss of a row.
 	failed  func(error)
 	failing bool
+
+	// jobs wait for their turn, active says that there are any, stuck that somebody gave up waiting for them; all three
+	// belong to writers.
+	jobs   []func(*writer)
+	active bool
+	stuck  bool
 }
+
+// newLog returns a log that is opened when something is written.
+func newLog(opts LogOptions) *logFile { return &logFile{opts: opts, partial: map[string]bool{}} }
 
 // openLog opens or makes the log, appending to what is there.
 func openLog(opts LogOptions) (*logFile, error) {
-	l := &logFile{opts: opts, partial: map[string]bool{}}
+	l := newLog(opts)
 	if opts.Path == "" {
 		return l, nil
 	}
@@ -149,6 +158,14 @@ func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byt
 	return buf
 }
 
+// ready opens the file if it is not.
+func (l *logFile) ready() error {
+	if l.f != nil || l.opts.Path == "" {
+		return nil
+	}
+	return l.open()
+}
+
 func appendEntry(buf, head []byte, tag byte, line []byte) []byte {
 	buf = append(buf, head...)
 	buf = append(buf, tag, ' ')
@@ -159,11 +176,9 @@ func appendEntry(buf, head []byte, tag byte, line []byte) []byte {
 // append writes whole entries or none, so that a disk that fills up in the
 // middle leaves no torn entry.
 func (l *logFile) append(buf []byte, bytes int) {
-	if l.f == nil {
-		if err := l.open(); err != nil {
-			l.lose(bytes, err)
-			return
-		}
+	if err := l.ready(); err != nil {
+		l.lose(bytes, err)
+		return
 	}
 	n, err := l.f.Write(buf)
 	if err == nil {

@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +17,17 @@ const (
 	patience = 2 * time.Second
 )
 
-// outputs reads the containers' output, one chunk per stream and round, and
-// writes it to the log and to attached clients. All of it runs in one poller's
-// goroutine, which shares two buffers between all containers. A container that
-// writes faster than the disk waits in its own pipe.
+// outputs moves the containers' output, one chunk per stream and round, into the log and to attached clients. The poller
+// hears of output and serves the clients, writers move it. A container that writes faster than its disk waits in its own
+// pipe.
 type outputs struct {
 	poll    *poller
-	in, out []byte
+	writers *writers
 	stalled map[*tap]struct{}
-	// flight keeps chunks of pipes safe on their way; nil: they are just read.
-	flight *inflight
+
+	mu sync.Mutex
+	// held collects who has output while an upgrade wants quiet; nil otherwise.
+	held map[*output]struct{}
 }
 
 func newOutputs() (*outputs, error) {
@@ -32,82 +35,131 @@ func newOutputs() (*outputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outputs{poll: p, stalled: map[*tap]struct{}{}}
+	o := &outputs{poll: p, writers: newWriters(), stalled: map[*tap]struct{}{}}
 	p.deadline, p.expire = o.nextDeadline, o.dropHung
 	return o, nil
+}
+
+// hold stops moving output and waits for what is on its way; resume goes on.
+func (a *outputs) hold() error {
+	a.mu.Lock()
+	a.held = map[*output]struct{}{}
+	a.mu.Unlock()
+	return a.writers.await(quietTime)
+}
+
+func (a *outputs) resume() {
+	a.mu.Lock()
+	held := a.held
+	a.held = nil
+	a.mu.Unlock()
+	for o := range held {
+		o.listen()
+	}
 }
 
 // output is one stream of a container: a pipe or a terminal.
 type output struct {
 	all    *outputs
-	fd     int // -1 once it has ended
+	fd     int
 	stream string
-	// name is the container's id and the stream; empty for a terminal, which
-	// dies with the supervisor.
-	name  string
-	log   *logFile
-	taps  []*tap
-	ended func()
-	// waiting counts taps with unwritten data; reading pauses meanwhile.
+	// name is the container's id and the stream; empty for a terminal, of which no copy can be taken before it is read.
+	name string
+	log  *logFile
+	// closed belongs to the jobs of the log: fd is not ours any more.
+	closed bool
+	// tapped tells that there are clients.
+	tapped atomic.Bool
+
+	// What follows belongs to the poller's goroutine: ended is closed as it sees it, waiting counts taps with unwritten
+	// data, for which reading pauses.
+	ended   bool
+	taps    []*tap
 	waiting int
 }
 
-// tap is an attached client's end.
-type tap struct {
-	src     *output
-	fd      int
-	pending []byte
-	since   time.Time
+// begin starts reading; fd is non-blocking and belongs to the output from now on.
+func (o *output) begin() error {
+	return o.all.poll.add(o.fd, unix.EPOLLIN|unix.EPOLLONESHOT, func(uint32) { o.ready() })
 }
 
-// start begins to read; fd is non-blocking and belongs to the output from now on.
-func (o *output) start() error {
-	return o.all.poll.add(o.fd, unix.EPOLLIN, func(uint32) { o.readChunk() })
-}
+// listen waits for the next output; the poller told of the last and is silent since.
+func (o *output) listen() { o.all.poll.change(o.fd, unix.EPOLLIN|unix.EPOLLONESHOT) }
 
-// readChunk reports whether there may be more.
-func (o *output) readChunk() bool {
-	if o.fd < 0 {
-		return false
+// open is the descriptor, -1 once the stream has ended.
+func (o *output) open() int {
+	if o.closed {
+		return -1
 	}
+	return o.fd
+}
+
+// ready hands one chunk over to the writers.
+func (o *output) ready() {
 	a := o.all
-	if a.in == nil {
-		a.in, a.out = make([]byte, chunk), make([]byte, 0, chunk+chunk/8)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held != nil {
+		a.held[o] = struct{}{}
+		return
 	}
-	n, err := o.read()
-	if n > 0 {
-		o.feed(a.in[:n])
-		return true
-	}
-	if again(err) {
+	a.writers.do(o.log, func(w *writer) {
+		if o.move(w) && !o.feeds(w) {
+			o.listen()
+		}
+	})
+}
+
+// move brings one chunk into the log and into the writer's buffer, and reports false at the end of the stream.
+func (o *output) move(w *writer) (more bool) {
+	if o.closed {
 		return false
+	}
+	o.all.writers.buffers(w)
+	n, err := o.read(w)
+	w.in = w.in[:max(n, 0)]
+	if n > 0 || again(err) {
+		return true
 	}
 	// End of file; EIO is how a terminal says so.
 	o.finish()
 	return false
 }
 
-// read brings one chunk into the log and into the shared buffer.
-func (o *output) read() (n int, err error) {
-	a := o.all
-	safe := o.name != "" && a.flight != nil
+// feeds gives the writer's chunk to the clients. It reports true when reading goes on only when they have it.
+func (o *output) feeds(w *writer) (waiting bool) {
+	if len(w.in) == 0 || !o.tapped.Load() {
+		return false
+	}
+	o.all.poll.call(func() {
+		o.feed(w.in)
+		waiting = o.waiting > 0
+	})
+	return waiting
+}
+
+// read brings one chunk into the log.
+func (o *output) read(w *writer) (n int, err error) {
+	buf := w.in[:cap(w.in)]
+	safe := o.name != "" && w.flight != nil
 	if safe {
-		n, err = a.flight.peek(o.fd, a.in)
+		n, err = w.flight.peek(o.fd, buf)
 	} else {
-		n, err = unix.Read(o.fd, a.in)
+		n, err = unix.Read(o.fd, buf)
 	}
 	if n <= 0 {
 		return n, err
 	}
 	if safe {
-		a.flight.writing(o.name, a.in[:n], o.log.inode(), o.log.size)
+		o.log.ready()
+		w.flight.writing(o.name, buf[:n], o.log.inode(), o.log.size)
 	}
-	a.out = o.log.write(o.stream, a.in[:n], time.Now(), a.out)
-	if cap(a.out) > 16*chunk {
-		a.out = nil // a storm of empty lines; do not keep its buffer
+	w.out = o.log.write(o.stream, buf[:n], time.Now(), w.out)
+	if cap(w.out) > 2*cap(buf) {
+		w.out = nil // a storm of empty lines; do not keep its buffer
 	}
 	if safe {
-		err = a.flight.take(o.fd, n)
+		err = w.flight.take(o.fd, n)
 	}
 	return n, err
 }
@@ -115,168 +167,26 @@ func (o *output) read() (n int, err error) {
 // drain reads what is left after the container's end: everything that its
 // processes wrote before the exit is in the log before the exit is reported.
 // A process that outlived init with the pipe in its hands does not hold it up.
-func (o *output) drain(limit int) {
-	for i := 0; i < limit && o.readChunk(); i++ {
+func (o *output) drain(w *writer) {
+	for moved := 0; moved < drainBytes && o.move(w) && len(w.in) > 0; moved += len(w.in) {
+		o.feeds(w)
 	}
 }
 
-// finish closes the stream and its taps.
+// finish closes the stream and its taps. It is part of a job of the log.
 func (o *output) finish() {
-	if o.fd < 0 {
+	if o.closed {
 		return
 	}
+	o.closed = true
 	o.all.poll.remove(o.fd)
 	unix.Close(o.fd)
-	o.fd = -1
-	for _, t := range o.taps {
-		if len(t.pending) == 0 {
-			t.close()
+	o.all.poll.call(func() {
+		o.ended = true
+		for _, t := range o.taps {
+			if len(t.pending) == 0 {
+				t.close()
+			}
 		}
-	}
-	if o.ended != nil {
-		o.ended()
-	}
-}
-
-// attach adds a client's end, a non-blocking descriptor that belongs to the
-// output from now on.
-func (o *output) attach(fd int) *tap {
-	t := &tap{src: o, fd: fd}
-	if o.fd < 0 {
-		unix.Close(fd)
-		t.fd = -1
-		return t
-	}
-	o.taps = append(o.taps, t)
-	// No events asked for: EPOLLERR and EPOLLHUP tell that the reader has left.
-	if err := o.all.poll.add(fd, 0, t.handle); err != nil {
-		t.drop()
-	}
-	return t
-}
-
-func (o *output) feed(data []byte) {
-	for _, t := range o.taps {
-		if t.fd >= 0 {
-			t.write(data)
-		}
-	}
-	o.sweep()
-}
-
-// sweep forgets the taps that were dropped.
-func (o *output) sweep() {
-	kept := o.taps[:0]
-	for _, t := range o.taps {
-		if t.fd >= 0 {
-			kept = append(kept, t)
-		}
-	}
-	clear(o.taps[len(kept):])
-	o.taps = kept
-}
-
-// write gives data to the client, or keeps a copy and pauses the stream.
-func (t *tap) write(data []byte) {
-	if len(t.pending) > 0 { // the last drain of a container that has ended
-		t.pending = append(t.pending, data...)
-		return
-	}
-	n, err := unix.Write(t.fd, data)
-	if n < 0 {
-		n = 0
-	}
-	if err != nil && !again(err) {
-		t.drop()
-		return
-	}
-	if n == len(data) {
-		return
-	}
-	t.pending = append([]byte(nil), data[n:]...)
-	t.since = time.Now()
-	t.src.all.stalled[t] = struct{}{}
-	t.src.waiting++
-	t.src.all.poll.change(t.fd, unix.EPOLLOUT)
-	if t.src.waiting == 1 && t.src.fd >= 0 {
-		t.src.all.poll.remove(t.src.fd)
-	}
-}
-
-// handle continues a write, or notices that the client has left.
-func (t *tap) handle(events uint32) {
-	if t.fd < 0 {
-		return
-	}
-	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		t.drop()
-		return
-	}
-	n, err := unix.Write(t.fd, t.pending)
-	if err != nil && !again(err) {
-		t.drop()
-		return
-	}
-	if n > 0 {
-		t.pending = t.pending[n:]
-	}
-	if len(t.pending) == 0 {
-		t.src.all.poll.change(t.fd, 0)
-		t.settle()
-		if t.src.fd < 0 {
-			t.close()
-		}
-	}
-}
-
-// settle ends a stall and lets the stream go on.
-func (t *tap) settle() {
-	if _, ok := t.src.all.stalled[t]; !ok {
-		return
-	}
-	delete(t.src.all.stalled, t)
-	t.pending = nil
-	t.src.waiting--
-	if t.src.waiting == 0 && t.src.fd >= 0 {
-		if err := t.src.start(); err != nil {
-			t.src.finish()
-		}
-	}
-}
-
-func (t *tap) close() {
-	if t.fd < 0 {
-		return
-	}
-	t.src.all.poll.remove(t.fd)
-	unix.Close(t.fd)
-	t.fd = -1
-}
-
-// drop lets a client go that left, failed or hangs.
-func (t *tap) drop() {
-	t.close()
-	t.settle()
-}
-
-func (o *outputs) nextDeadline() time.Time {
-	var first time.Time
-	for t := range o.stalled {
-		if first.IsZero() || t.since.Before(first) {
-			first = t.since
-		}
-	}
-	if first.IsZero() {
-		return first
-	}
-	return first.Add(patience)
-}
-
-func (o *outputs) dropHung(now time.Time) {
-	for t := range o.stalled {
-		if now.Sub(t.since) >= patience {
-			t.drop()
-			t.src.sweep()
-		}
-	}
+	})
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,9 +11,9 @@ import (
 	"skiff.dev/skiff/internal/kernel/pidfd"
 )
 
-// drainChunks bounds what is read of a container's output at its end, when
+// drainBytes bounds what is read of a container's output at its end, when
 // another process still holds the pipe and keeps writing.
-const drainChunks = 64
+const drainBytes = 64 * chunk
 
 // watchExit calls reap once when init has ended.
 func (s *server) watchExit(e *entry) error {
@@ -33,7 +34,6 @@ func (s *server) reap(e *entry) {
 	if e.pidfd == nil || e.rec.Phase == PhaseExited {
 		return
 	}
-	defer s.ending()()
 	exit := e.collect()
 	if told, ok := s.foreignExit(&e.rec); ok {
 		exit = told
@@ -50,21 +50,8 @@ func (s *server) settleExit(e *entry, exit Exit) {
 			_ = e.runc.Kill(unix.SIGKILL, true)
 		}
 	}
-	s.outs.poll.call(func() {
-		for _, o := range []*output{e.stdout, e.stderr} {
-			if o != nil {
-				o.drain(drainChunks)
-				o.finish()
-			}
-		}
-		if e.log != nil {
-			e.rec.LostLogBytes = e.log.lost
-			e.log.close()
-		}
-	})
-	if e.rec.LostLogBytes > 0 {
-		s.log.Warn("output of a container was lost", "container", e.rec.ID, "bytes", e.rec.LostLogBytes)
-	}
+	s.endOutputs(e)
+	defer s.ending()()
 	closeFiles([]*os.File{e.stdin, e.console})
 	e.stdin, e.console = nil, nil
 	e.rec.Phase = PhaseExited
@@ -75,6 +62,31 @@ func (s *server) settleExit(e *entry, exit Exit) {
 	}
 	s.publish(e)
 	close(e.exited)
+}
+
+// endOutputs logs what is left. If the disk does not answer, the exit is told first and the rest is logged when it does.
+func (s *server) endOutputs(e *entry) {
+	if e.log == nil {
+		return
+	}
+	var lost atomic.Int64
+	err := s.outs.writers.within(e.log, func(w *writer) {
+		for _, o := range []*output{e.stdout, e.stderr} {
+			if o != nil {
+				o.drain(w)
+				o.finish()
+			}
+		}
+		lost.Store(e.log.lost)
+		if e.log.lost > 0 {
+			s.log.Warn("output of a container was lost", "container", e.rec.ID, "bytes", e.log.lost)
+		}
+		e.log.close()
+	})
+	if err != nil {
+		s.log.Warn("a container has ended before its last output is logged", "container", e.rec.ID, "err", err)
+	}
+	e.rec.LostLogBytes = lost.Load()
 }
 
 // collect reaps a child, or asks the kernel how a foreign process ended.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,40 +19,48 @@ func (s *server) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := s.settleInflight(good); err != nil {
+	left, err := leftInflight(s.dir)
+	if err != nil {
 		s.log.Warn("a log may have a hole or lines twice", "err", err)
 	}
+	s.left = left
 	for _, rec := range good {
 		s.adopt(rec)
 	}
+	for _, f := range s.left { // their containers are gone
+		f.close()
+	}
+	s.left = nil
 	s.recoverUnrecorded(bad)
 	s.sweepForeign()
 	return nil
 }
 
-// settleInflight finishes what the killed supervisor had begun with one chunk of output, before anything is read.
-func (s *server) settleInflight(all []*record) error {
-	if s.outs.flight == nil {
-		return nil
+// settleInflight finishes what the killed supervisor had begun with one chunk of a container's output, before anything
+// else is read of it.
+func (s *server) settleInflight(e *entry) {
+	flight := s.left[e.rec.ID]
+	if flight == nil {
+		return
 	}
-	id, stream := s.outs.flight.owner()
-	i := slices.IndexFunc(all, func(r *record) bool { return r.ID == id })
-	if i < 0 || all[i].BootID != s.bootID {
-		s.outs.flight.forget()
-		return nil
+	delete(s.left, e.rec.ID)
+	o := e.stdout
+	if _, stream := flight.owner(); stream == "stderr" {
+		o = e.stderr
 	}
-	log, err := openLog(all[i].Log)
-	if err != nil {
-		return err
-	}
-	defer log.close()
-	path := filepath.Join(s.records.pipes(id), stream)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return fmt.Errorf("opening pipe %q: %w", path, err)
-	}
-	defer unix.Close(fd)
-	return s.outs.flight.settle(fd, log)
+	s.outs.writers.do(e.log, func(*writer) {
+		defer flight.close()
+		if o == nil || o.closed {
+			return
+		}
+		err := e.log.ready()
+		if err == nil {
+			err = flight.settle(o.fd, e.log)
+		}
+		if err != nil {
+			s.log.Warn("a log may have a hole or lines twice", "container", e.rec.ID, "err", err)
+		}
+	})
 }
 
 // adopt makes a record an entry again.
@@ -97,15 +104,9 @@ func (s *server) adopt(rec *record) {
 	}
 }
 
-// resumeStreams opens the pipes of a container again and goes on with its log.
-// A log that cannot be opened does not end the container.
+// resumeStreams opens the pipes of a container again and goes on with its log, which is opened when something is written:
+// one that cannot be opened does not end the container, and one that makes wait does not hold up the others.
 func (s *server) resumeStreams(e *entry) error {
-	log, err := openLog(e.rec.Log)
-	if err != nil {
-		s.log.Warn("log not opened", "container", e.rec.ID, "err", err)
-		log = &logFile{opts: e.rec.Log, partial: map[string]bool{}}
-	}
-	e.log = log
 	s.watchLog(e)
 	if e.rec.Terminal {
 		return nil // its terminal died with the old supervisor
@@ -117,10 +118,17 @@ func (s *server) resumeStreams(e *entry) error {
 		if unix.Lstat(path, &st) != nil {
 			continue
 		}
+		var err error
 		if *o, err = s.openOutput(e, path, stream); err != nil {
 			return err
 		}
-		if err := (*o).begin(); err != nil {
+	}
+	s.settleInflight(e)
+	for _, o := range []*output{e.stdout, e.stderr} {
+		if o == nil {
+			continue
+		}
+		if err := o.begin(); err != nil {
 			return err
 		}
 	}

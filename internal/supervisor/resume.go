@@ -71,14 +71,10 @@ func (s *server) resumeEntry(h *handoffEntry) {
 		close(e.exited)
 		return
 	}
-	if e.log, err = openLog(e.rec.Log); err != nil {
-		s.log.Warn("log not opened", "container", e.rec.ID, "err", err)
-		e.log = &logFile{opts: e.rec.Log}
-	}
 	s.watchLog(e)
-	e.log.partial, e.log.lost = h.Partial, h.Lost
-	if e.log.partial == nil {
-		e.log.partial = map[string]bool{}
+	e.log.lost = h.Lost
+	if h.Partial != nil {
+		e.log.partial = h.Partial
 	}
 	for _, ho := range h.Outputs {
 		o := &output{all: s.outs, fd: keptFD(ho.FD), stream: ho.Stream, log: e.log}
@@ -90,7 +86,8 @@ func (s *server) resumeEntry(h *handoffEntry) {
 		} else {
 			e.stderr = o
 		}
-		if o.fd >= 0 {
+		o.closed, o.ended = o.fd < 0, o.fd < 0
+		if !o.closed {
 			if err := o.begin(); err != nil {
 				s.log.Error("output not read", "container", e.rec.ID, "err", err)
 			}

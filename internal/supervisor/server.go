@@ -42,6 +42,8 @@ type server struct {
 
 	exits *poller
 	outs  *outputs
+	// left are the chunks that a predecessor had under way, by container, until recover is done.
+	left  map[string]*inflight
 	slots chan struct{}
 	// endings are taken while an entry is locked, never the other way round.
 	endings chan struct{}
@@ -92,8 +94,11 @@ func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 // begin takes over from a predecessor: the one that executed this program in
 // its place (resume >= 0), or one that died.
 func (s *server) begin(resume int) error {
+	s.outs.writers.dir = s.dir
 	if resume >= 0 {
-		s.openInflight()
+		if _, err := leftInflight(s.dir); err != nil { // nothing is on its way
+			s.log.Warn("pages of the predecessor not removed", "err", err)
+		}
 		s.runPollers()
 		return s.resume(resume)
 	}
@@ -102,7 +107,6 @@ func (s *server) begin(resume int) error {
 		return err
 	}
 	s.lock = lock
-	s.openInflight()
 	s.runPollers()
 	s.epoch = uint64(s.started.UnixNano())
 	if err := s.recover(); err != nil {
@@ -110,16 +114,6 @@ func (s *server) begin(resume int) error {
 	}
 	s.listen, err = listenUnix(s.socket)
 	return err
-}
-
-// openInflight comes when no other supervisor uses the page any more. Without it all works, but the end of this process.
-func (s *server) openInflight() {
-	flight, err := openInflight(s.dir)
-	if err != nil {
-		s.log.Warn("output that is on its way to a log is not safe", "err", err)
-		return
-	}
-	s.outs.flight = flight
 }
 
 // ending waits until there is room to wind up a container.

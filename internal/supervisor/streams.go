@@ -18,10 +18,9 @@ import (
 // (EPIPE), it waits, and the next supervisor opens the same pipes again and
 // goes on where the log ended.
 func (e *entry) openStreams(s *server, m *createMessage, spec *specs.Spec) (files [3]*os.File, err error) {
-	if e.log, err = openLog(m.Log); err != nil {
+	if err := s.openLog(e); err != nil {
 		return files, err
 	}
-	s.watchLog(e)
 	if e.rec.Terminal {
 		return files, nil
 	}
@@ -138,13 +137,6 @@ func (s *server) openOutput(e *entry, path, stream string) (*output, error) {
 	return &output{all: s.outs, fd: fd, stream: stream, name: e.rec.ID + "/" + stream, log: e.log}, nil
 }
 
-// begin starts reading from the poller's goroutine.
-func (o *output) begin() error {
-	var err error
-	o.all.poll.call(func() { err = o.start() })
-	return err
-}
-
 // takeConsole makes a terminal's master the container's output.
 func (e *entry) takeConsole(s *server, console *os.File) error {
 	if console == nil {
@@ -173,9 +165,23 @@ func (e *entry) takeConsole(s *server, console *os.File) error {
 
 func fileOf(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
 
-// watchLog warns when output of the container cannot be written.
+// openLog opens the log of a new container.
+func (s *server) openLog(e *entry) error {
+	s.watchLog(e)
+	if e.log.opts.Path == "" {
+		return nil
+	}
+	result := make(chan error, 1)
+	if err := s.outs.writers.within(e.log, func(*writer) { result <- e.log.open() }); err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	return <-result
+}
+
+// watchLog gives the entry its log, which warns when output cannot be written.
 func (s *server) watchLog(e *entry) {
 	id := e.rec.ID
+	e.log = newLog(e.rec.Log)
 	e.log.failed = func(err error) {
 		s.log.Warn("output of a container is not logged; it is counted and dropped", "container", id, "err", err)
 	}

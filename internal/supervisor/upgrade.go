@@ -72,12 +72,17 @@ func (s *server) doUpgrade(c *call) {
 			return
 		}
 	}
-	// From here on nothing moves: no request, no reaping, no reading.
-	s.exits.stop()
-	s.outs.poll.stop()
-	err := s.replace(c)
-	// Still here: go on as before.
-	s.runPollers()
+	// From here on nothing moves: no request, no reaping, no reading. A thread that waits for a disk would not let go of the
+	// old program.
+	err := s.outs.hold()
+	if err == nil {
+		s.exits.stop()
+		s.outs.poll.stop()
+		err = s.replace(c)
+		// Still here: go on as before.
+		s.runPollers()
+	}
+	s.outs.resume()
 	s.life.Unlock()
 	s.fail(c.conn, fmt.Errorf("replacing the supervisor: %w", err))
 }
@@ -165,7 +170,7 @@ func (s *server) handoff(k *keeper) *handoff {
 		he := handoffEntry{Record: e.rec, Child: e.child, PIDFD: k.file(e.pidfd), Stdin: k.file(e.stdin), Console: k.file(e.console)}
 		for _, o := range []*output{e.stdout, e.stderr} {
 			if o != nil {
-				he.Outputs = append(he.Outputs, handoffOutput{Stream: o.stream, FD: k.fd(o.fd)})
+				he.Outputs = append(he.Outputs, handoffOutput{Stream: o.stream, FD: k.fd(o.open())})
 			}
 		}
 		if e.log != nil {
