@@ -2,14 +2,18 @@ package supervisor
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // disk is a file system that can be made to hang: who writes to it waits, in the kernel, until it is thawed.
@@ -241,4 +245,52 @@ func TestBlockedDiskAtStart(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join(d.dir, "a/0.log"))
 		return err == nil && strings.HasSuffix(logText(t, data), "\n20000\n")
 	})
+}
+
+// TestUndoOfWhatDoesNotEnd undoes the create of a container whose process cannot be killed: nobody waits for it for ever,
+// and it is removed when it ends.
+func TestUndoOfWhatDoesNotEnd(t *testing.T) {
+	n := newNode(t)
+	d := newDisk(t, n)
+	dir := filepath.Join(n.dir, "other")
+	s, err := newServer(filepath.Join(dir, "sock"), dir, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.runPollers()
+	defer func() { s.exits.stop(); s.outs.poll.stop() }()
+	e := &entry{exited: make(chan struct{})}
+	e.rec.ID, e.rec.Runtime, e.rec.CgroupPath = "a", "/bin/true", n.cgroup+"/a"
+	s.entries["a"] = e
+	made, err := s.foreign(&e.rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(made.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e.runc = made
+	d.freeze()
+	fd := -1
+	stuck := exec.Command("touch", filepath.Join(d.dir, "file"))
+	stuck.SysProcAttr = &syscall.SysProcAttr{PidFD: &fd}
+	if err := stuck.Start(); err != nil {
+		t.Fatal(err)
+	}
+	e.pidfd = os.NewFile(uintptr(fd), "pidfd")
+	n.eventually(func() bool { _, state, err := pidfd.StartTime(stuck.Process.Pid); return err == nil && state == 'D' })
+	if err := unix.Kill(stuck.Process.Pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Lock()
+	s.undoCreate(e, 50*time.Millisecond)
+	e.mu.Unlock()
+	if !s.known("a") {
+		t.Error("the id is free before the process has ended")
+	}
+	d.thaw()
+	n.eventually(func() bool { return !s.known("a") })
+	if _, err := os.Stat(made.dir); !os.IsNotExist(err) {
+		t.Errorf("bundle left: %v", err)
+	}
 }

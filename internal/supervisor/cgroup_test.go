@@ -25,21 +25,31 @@ func TestOwnCgroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", info.PID))
-	if err != nil {
-		t.Fatal(err)
-	}
 	layout, err := cgroup.Detect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if inside := strings.Count(string(data), path+"\n"); inside < len(layout.Hierarchies) {
-		t.Errorf("in %d of %d hierarchies:\n%s", inside, len(layout.Hierarchies), data)
+	inside := func(path string) {
+		t.Helper()
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", info.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count := strings.Count(string(data), path+"\n"); count < len(layout.Hierarchies) {
+			t.Errorf("in %d of %d hierarchies:\n%s", count, len(layout.Hierarchies), data)
+		}
 	}
+	inside(path)
+	// The next skiff wants it elsewhere.
+	opts.Cgroup = path + "-next"
+	if _, err := NewClient(opts).Renew(n.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	inside(opts.Cgroup)
 	if err := client.Shutdown(n.ctx(), true); err != nil {
 		t.Error(err)
 	}
-	for _, p := range []string{path, filepath.Dir(path)} {
+	for _, p := range []string{path, opts.Cgroup, filepath.Dir(path)} {
 		group, err := cgroup.New(p)
 		if err != nil {
 			t.Fatal(err)

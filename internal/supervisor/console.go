@@ -49,33 +49,47 @@ func (c *consoleSocket) close() {
 }
 
 // receive takes the terminal's master.
-func (c *consoleSocket) receive() (*os.File, error) {
-	poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(poll, int(consoleTime.Milliseconds())); err != nil || n == 0 {
-		return nil, errors.New("the runtime sent no terminal")
-	}
-	peer, _, err := unix.Accept4(c.fd, unix.SOCK_CLOEXEC)
+func (c *consoleSocket) receive(patience time.Duration) (*os.File, error) {
+	end := time.Now().Add(patience)
+	peer, err := until(c.fd, end, func() (int, error) {
+		peer, _, err := unix.Accept4(c.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		return peer, os.NewSyscallError("accept", err)
+	})
 	if err != nil {
-		return nil, os.NewSyscallError("accept", err)
+		return nil, err
 	}
 	defer unix.Close(peer)
-	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(peer, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	oob := make([]byte, unix.CmsgSpace(maxFDs*4))
+	n, err := until(peer, end, func() (int, error) {
+		_, n, _, _, err := unix.Recvmsg(peer, make([]byte, 4096), oob, unix.MSG_CMSG_CLOEXEC)
+		return n, os.NewSyscallError("recvmsg", err)
+	})
 	if err != nil {
-		return nil, os.NewSyscallError("recvmsg", err)
+		return nil, err
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) == 0 {
-		return nil, errors.New("the runtime sent no terminal")
+	files, err := parseRights(oob[:n])
+	if err != nil || len(files) == 0 {
+		return nil, errNoTerminal
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) == 0 {
-		return nil, errors.New("the runtime sent no terminal")
-	}
+	closeFiles(files[1:])
 	// The poller of the Go runtime reads it, as it does our own terminals.
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
-		return nil, os.NewSyscallError("fcntl", err)
+	return pollable(files[0]), nil
+}
+
+var errNoTerminal = errors.New("the runtime sent no terminal")
+
+// until calls f, which does not block, when fd has something to read, and again when it was interrupted.
+func until(fd int, end time.Time, f func() (int, error)) (int, error) {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(time.Until(end).Milliseconds())))
+		switch {
+		case n == 0 && err == nil:
+			return -1, errNoTerminal
+		case err == nil:
+			n, err = f()
+		}
+		if !again(err) {
+			return n, err
+		}
 	}
-	return os.NewFile(uintptr(fds[0]), "console"), nil
 }

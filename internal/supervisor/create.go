@@ -62,7 +62,7 @@ func (s *server) create(m *createMessage) (_ *entry, err error) {
 	defer e.mu.Unlock()
 	defer func() {
 		if err != nil {
-			s.undoCreate(e)
+			s.undoCreate(e, killTime)
 		}
 	}()
 	files, err := e.openStreams(s, m, spec)
@@ -221,15 +221,49 @@ func (e *entry) openNamespace(kind specs.LinuxNamespaceType) (*os.File, error) {
 	return f, nil
 }
 
-// undoCreate removes what a failed create left. The caller holds e.mu.
-func (s *server) undoCreate(e *entry) {
-	if e.runc != nil {
-		_ = e.runc.Kill(unix.SIGKILL, true)
-		if own, ok := e.runc.(*oci.Container); ok {
-			_, _ = own.Init.Wait()
-		} else if e.pidfd != nil {
-			_, _ = pidfd.Wait(e.pidfd)
+// undoCreate removes what a failed create left. What does not end soon (a process in uninterruptible sleep) is removed
+// when it does; its id stays taken so long. The caller holds e.mu.
+func (s *server) undoCreate(e *entry, patience time.Duration) {
+	s.unpublish(e)
+	ended := s.endHalfMade(e)
+	select {
+	case <-ended:
+		s.removeHalfMade(e)
+		return
+	case <-time.After(patience):
+	}
+	s.log.Warn("half-made container does not end after SIGKILL (a process in uninterruptible sleep?)", "container", e.rec.ID)
+	go func() {
+		<-ended
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		s.removeHalfMade(e)
+	}()
+}
+
+// endHalfMade kills what was begun and closes the channel when init is reaped.
+func (s *server) endHalfMade(e *entry) <-chan struct{} {
+	ended := make(chan struct{})
+	if e.runc == nil {
+		close(ended)
+		return ended
+	}
+	init := e.pidfd
+	if own, ok := e.runc.(*oci.Container); ok && init == nil {
+		init = own.Init.PIDFD
+	}
+	_ = e.runc.Kill(unix.SIGKILL, true)
+	go func() {
+		defer close(ended)
+		if init != nil {
+			_, _ = pidfd.Wait(init)
 		}
+	}()
+	return ended
+}
+
+func (s *server) removeHalfMade(e *entry) {
+	if e.runc != nil {
 		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
 			s.log.Warn("half-made container not removed", "container", e.rec.ID, "err", err)
 		}
@@ -238,5 +272,4 @@ func (s *server) undoCreate(e *entry) {
 	s.closeStreams(e)
 	_ = s.records.remove(e.rec.ID)
 	s.forget(e)
-	e.public.Store(nil)
 }

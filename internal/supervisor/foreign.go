@@ -199,7 +199,7 @@ func (f *foreign) monitored(plan *monitorPlan, dir string, args []string, files 
 	if err != nil || console == nil {
 		return made, err
 	}
-	if made.console, err = console.receive(); err != nil {
+	if made.console, err = console.receive(consoleTime); err != nil {
 		_ = pidfd.Signal(made.pidfd, unix.SIGKILL)
 		_, _ = pidfd.Wait(made.pidfd)
 		made.pidfd.Close()
@@ -368,7 +368,7 @@ func (f *foreign) Exec(_ context.Context, o oci.ExecOptions) (*oci.Process, erro
 }
 
 // sweepForeign removes containers of other runtimes whose create was never
-// answered: their bundle has no record.
+// answered: their bundle has no record. A runtime may hang, so nobody waits for it; the ids stay taken meanwhile.
 func (s *server) sweepForeign() {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "foreign"))
 	if err != nil {
@@ -378,23 +378,34 @@ func (s *server) sweepForeign() {
 		if s.known(d.Name()) {
 			continue
 		}
-		rec := &record{Container: Container{ID: d.Name()}}
-		plan, spec := &monitorPlan{}, &specs.Spec{}
-		dir := s.foreignDir(d.Name())
-		if readJSON(filepath.Join(dir, "plan.json"), plan) == nil && readJSON(filepath.Join(dir, "config.json"), spec) == nil && spec.Linux != nil {
-			rec.Runtime, rec.CgroupPath = plan.Runtime, spec.Linux.CgroupsPath
-			if f, err := s.foreign(rec); err == nil {
-				err = f.Delete(true)
-				if err == nil {
-					continue
-				}
-				s.log.Warn("unfinished container not removed", "container", rec.ID, "err", err)
+		e := &entry{exited: make(chan struct{})}
+		e.rec.ID = d.Name()
+		s.mu.Lock()
+		s.entries[e.rec.ID] = e // invisible, as it is never published
+		s.mu.Unlock()
+		go func() {
+			defer s.forget(e)
+			if err := s.sweepOne(e.rec.ID); err != nil {
+				s.log.Warn("unfinished container not removed", "container", e.rec.ID, "err", err)
 			}
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			s.log.Warn("unfinished container not removed", "container", rec.ID, "err", err)
+		}()
+	}
+}
+
+func (s *server) sweepOne(id string) error {
+	rec := &record{Container: Container{ID: id}}
+	plan, spec := &monitorPlan{}, &specs.Spec{}
+	dir := s.foreignDir(id)
+	if readJSON(filepath.Join(dir, "plan.json"), plan) == nil && readJSON(filepath.Join(dir, "config.json"), spec) == nil && spec.Linux != nil {
+		rec.Runtime, rec.CgroupPath = plan.Runtime, spec.Linux.CgroupsPath
+		if f, err := s.foreign(rec); err == nil {
+			if err := f.Delete(true); err != nil {
+				return errors.Join(err, os.RemoveAll(dir))
+			}
+			return nil
 		}
 	}
+	return os.RemoveAll(dir)
 }
 
 func readJSON(path string, into any) error {

@@ -1,14 +1,18 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/pidfd"
 )
@@ -46,6 +50,114 @@ func TestForeignRuntimeThatHangs(t *testing.T) {
 			t.Fatal("the runtime goes on")
 		}
 	}
+}
+
+// TestForeignLeftoverThatHangs starts a supervisor beside an unfinished container whose runtime hangs.
+func TestForeignLeftoverThatHangs(t *testing.T) {
+	n := newNode(t)
+	n.run("a", nil, "sleep", "1000")
+	info, err := n.client.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, info.PID)
+	bundle := filepath.Join(n.opts.Dir, "foreign/left")
+	program, told := filepath.Join(n.dir, "hangs"), filepath.Join(n.dir, "told")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(bundle, 0o700))
+	must(os.WriteFile(program, []byte("#!/bin/sh\necho $$ > "+told+".new; mv "+told+".new "+told+"; exec sleep 1000\n"), 0o755))
+	must(os.WriteFile(filepath.Join(bundle, "plan.json"), fmt.Appendf(nil, `{"runtime":%q}`, program), 0o600))
+	must(os.WriteFile(filepath.Join(bundle, "config.json"), fmt.Appendf(nil, `{"linux":{"cgroupsPath":%q}}`, n.cgroup+"/left"), 0o600))
+	began := time.Now()
+	n.client, err = Connect(n.ctx(), n.opts)
+	must(err)
+	if out, code := n.execOutput("a", "echo", "x"); out != "x\n" || code != 0 {
+		t.Errorf("exec: %q %d", out, code)
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %s", took)
+	}
+	var pid int
+	n.eventually(func() bool { return readJSON(told, &pid) == nil })
+	if _, err := n.client.Create(n.ctx(), CreateRequest{ID: "left", Spec: n.spec("left", "true")}); !errors.Is(err, ErrExists) {
+		t.Errorf("its id is free: %v", err)
+	}
+	kill(t, pid)
+	n.eventually(func() bool { _, err := os.Stat(bundle); return errors.Is(err, os.ErrNotExist) })
+	n.eventually(func() bool { return len(n.ids()) == 1 })
+}
+
+func (n *node) ids() (all []string) {
+	n.t.Helper()
+	list, err := n.client.List(n.ctx())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, c := range list {
+		all = append(all, c.ID)
+	}
+	return all
+}
+
+// TestConsoleSocket waits for a terminal, however often it is interrupted, and not for ever.
+func TestConsoleSocket(t *testing.T) {
+	c, err := listenConsole()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	connect := func() int {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Connect(fd, &unix.SockaddrUnix{Name: c.path})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	connect()
+	if _, err := c.receive(50 * time.Millisecond); !errors.Is(err, errNoTerminal) {
+		t.Errorf("a runtime that sends nothing: %v", err)
+	}
+	type answer struct {
+		f   *os.File
+		err error
+	}
+	answers, thread := make(chan answer, 1), make(chan int, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		f, err := c.receive(time.Minute)
+		answers <- answer{f, err}
+	}()
+	tid := <-thread
+	for range 100 {
+		if err := unix.Tgkill(os.Getpid(), tid, unix.SIGURG); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells that a thread is back in poll
+	}
+	master, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.Sendmsg(connect(), []byte{0}, unix.UnixRights(int(master.Fd())), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	got := <-answers
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	got.f.Close()
 }
 
 // TestForeignMonitorGone calls the runtime when the container's monitor has ended and another process has its pid: the

@@ -59,7 +59,7 @@ func Main(args []string) int {
 	}
 	if *group != "" {
 		// It can do its work wherever it is.
-		if err := moveInto(*group); err != nil {
+		if err := moveInto(*group, os.Getpid()); err != nil {
 			log.Warn("supervisor stays in the cgroup of who started it", "err", err)
 		}
 	}
@@ -82,8 +82,8 @@ func Main(args []string) int {
 	return 0
 }
 
-// moveInto puts this process into a cgroup, which is made where it is missing.
-func moveInto(path string) error {
+// moveInto puts a process into a cgroup, which is made where it is missing.
+func moveInto(path string, pid int) error {
 	group, err := cgroup.New(path)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func moveInto(path string) error {
 	if err := group.Create(); err != nil {
 		return err
 	}
-	return group.Add(os.Getpid(), nil)
+	return group.Add(pid, nil)
 }
 
 func tellReady(fd int) {

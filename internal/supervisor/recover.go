@@ -94,14 +94,32 @@ func (s *server) adopt(rec *record) {
 		s.publish(e)
 		err = s.watchExit(e)
 	}
-	if err != nil {
-		exit, known := s.foreignExit(rec)
-		if !known {
-			s.log.Warn("container ended unseen", "container", rec.ID, "reason", err.Error())
-			exit = Exit{Code: UnknownExitCode, Unknown: true, At: time.Now()}
-		}
-		s.settleExit(e, exit)
+	if err == nil {
+		return
 	}
+	if rec.Runtime == "" {
+		s.settleUnseen(e, err)
+		return
+	}
+	// Another runtime may hang: the exit is told when it is done, as always.
+	s.publish(e)
+	go func() {
+		s.life.RLock()
+		defer s.life.RUnlock()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		s.settleUnseen(e, err)
+	}()
+}
+
+// settleUnseen ends a container that no supervisor saw the end of. The caller holds e.mu.
+func (s *server) settleUnseen(e *entry, cause error) {
+	exit, known := s.foreignExit(&e.rec)
+	if !known {
+		s.log.Warn("container ended unseen", "container", e.rec.ID, "reason", cause.Error())
+		exit = Exit{Code: UnknownExitCode, Unknown: true, At: time.Now()}
+	}
+	s.settleExit(e, exit)
 }
 
 // resumeStreams opens the pipes of a container again and goes on with its log, which is opened when something is written:

@@ -10,7 +10,8 @@ import (
 )
 
 // Renew replaces the supervisor that answers by the caller's own program, if it runs another one: that is how a new
-// skiff brings a new supervisor, under which all containers run on. It reports whether it did.
+// skiff brings a new supervisor, under which all containers run on. It reports whether it did. One that was started by
+// another skiff is also moved into this one's cgroup: it may be in one that somebody ends or limits.
 func (c *Client) Renew(ctx context.Context) (bool, error) {
 	if c.launched {
 		return false, nil
@@ -18,6 +19,11 @@ func (c *Client) Renew(ctx context.Context) (bool, error) {
 	info, err := c.Info(ctx)
 	if err != nil {
 		return false, err
+	}
+	if c.opts.Cgroup != "" {
+		if err := moveInto(c.opts.Cgroup, info.PID); err != nil {
+			return false, fmt.Errorf("moving the supervisor into its cgroup: %w", err)
+		}
 	}
 	own, err := c.opts.Exe()
 	if err != nil {

@@ -293,6 +293,15 @@ func (s *server) publish(e *entry) {
 	s.mu.Unlock()
 }
 
+// unpublish takes back what publish made visible.
+func (s *server) unpublish(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.public.Swap(nil) != nil && s.sub != nil {
+		s.sub.mark(e.rec.ID)
+	}
+}
+
 func (s *server) list() []Container {
 	s.mu.Lock()
 	defer s.mu.Unlock()
