@@ -34,6 +34,17 @@ func (a *assembler) callWithResult(nr uint32, first operand, length uint32) {
 	a.code = append(a.code, 0x0f, 0x05)
 }
 
+// callOnStack makes a system call whose first argument is the address of 8 bytes that it may change; rest follow.
+func (a *assembler) callOnStack(nr uint32, first uint64, rest ...operand) {
+	a.code = binary.LittleEndian.AppendUint64(append(a.code, 0x48, 0xb8), first) // mov rax, first
+	a.code = append(a.code, 0x50, 0x48, 0x89, 0xe7)                              // push rax; mov rdi, rsp
+	for i, o := range rest {
+		a.code = binary.LittleEndian.AppendUint32(append(a.code, movs[i+1]...), o.value)
+	}
+	a.code = binary.LittleEndian.AppendUint32(append(a.code, 0xb8), nr)
+	a.code = append(a.code, 0x0f, 0x05, 0x48, 0x83, 0xc4, 8) // syscall; add rsp, 8
+}
+
 // exitIfNegative ends the program with code when the last call failed.
 func (a *assembler) exitIfNegative(code uint32) {
 	a.code = append(a.code, 0x85, 0xc0, 0x79, 12) // test eax, eax; jns behind the call

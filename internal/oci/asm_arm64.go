@@ -39,6 +39,21 @@ func (a *assembler) callWithResult(nr uint32, first operand, length uint32) {
 	a.emit(0xd4000001)
 }
 
+// callOnStack makes a system call whose first argument is the address of 8 bytes that it may change; rest follow.
+func (a *assembler) callOnStack(nr uint32, first uint64, rest ...operand) {
+	a.mov(0, uint32(first))
+	a.mov(1, uint32(first>>32))
+	a.emit(0xaa018000) // orr x0, x0, x1, lsl #32
+	a.emit(0xf81f0fe0) // str x0, [sp, #-16]!
+	a.emit(0x910003e0) // mov x0, sp
+	for i, o := range rest {
+		a.mov(uint32(i)+1, o.value)
+	}
+	a.mov(8, nr)
+	a.emit(0xd4000001) // svc #0
+	a.emit(0x910043ff) // add sp, sp, #16
+}
+
 // exitIfNegative ends the program with code when the last call failed.
 func (a *assembler) exitIfNegative(code uint32) {
 	a.emit(0xb6f80000 | 6<<5) // tbz x0, #63, behind the call

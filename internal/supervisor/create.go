@@ -78,6 +78,7 @@ func (s *server) create(m *createMessage) (_ *entry, err error) {
 	if err := run(e, m, spec, files); err != nil {
 		return nil, err
 	}
+	s.keepConsole(e)
 	if m.Start {
 		if err := s.startLocked(e); err != nil {
 			return nil, err

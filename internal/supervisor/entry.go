@@ -128,7 +128,11 @@ func (e *entry) resize(width, height uint16) error {
 		return fmt.Errorf("container %q has no terminal", e.rec.ID)
 	}
 	size := unix.Winsize{Col: width, Row: height}
-	if err := unix.IoctlSetWinsize(int(e.console.Fd()), unix.TIOCSWINSZ, &size); err != nil {
+	fd, err := rawFD(e.console)
+	if err == nil {
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &size)
+	}
+	if err != nil {
 		return fmt.Errorf("resizing the terminal of container %q: %w", e.rec.ID, err)
 	}
 	return nil

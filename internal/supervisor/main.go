@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/cgroup"
+	"skiff.dev/skiff/internal/oci"
 )
 
 // Exit codes of the role.
@@ -125,7 +125,7 @@ func lockDir(dir string) (*os.File, error) {
 // sealedSelf opens this program as a sealed memfd, from which inits are
 // executed: no container can write to it (CVE-2019-5736).
 func sealedSelf() (*os.File, error) {
-	f, err := openSealed()
+	f, err := oci.SealedSelf()
 	if err != nil {
 		return nil, err
 	}
@@ -141,29 +141,3 @@ func sealedSelf() (*os.File, error) {
 
 // exeFD is the least number of the own program's descriptor.
 const exeFD = 500
-
-func openSealed() (*os.File, error) {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return nil, fmt.Errorf("opening the own program: %w", err)
-	}
-	const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
-	if have, err := unix.FcntlInt(self.Fd(), unix.F_GET_SEALS, 0); err == nil && have&seals == seals {
-		return self, nil
-	}
-	defer self.Close()
-	fd, err := unix.MemfdCreate("skiff-oci", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, fmt.Errorf("copying the own program: memfd_create: %w", err)
-	}
-	copied := os.NewFile(uintptr(fd), "skiff-oci")
-	if _, err := io.Copy(copied, self); err != nil {
-		copied.Close()
-		return nil, fmt.Errorf("copying the own program: %w", err)
-	}
-	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		copied.Close()
-		return nil, fmt.Errorf("sealing the own program: %w", err)
-	}
-	return copied, nil
-}

@@ -27,6 +27,9 @@ type record struct {
 	// its monitor, whose pid is Monitor, and PID is the container's own process.
 	Runtime string `json:"runtime,omitempty"`
 	Monitor int    `json:"monitor,omitempty"`
+	// Keeper is the process that keeps the terminal, KeeperStart the time of its start.
+	Keeper      int    `json:"keeper,omitempty"`
+	KeeperStart uint64 `json:"keeperStart,omitempty"`
 }
 
 // watched is the process that tells of the container's end.

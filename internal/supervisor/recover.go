@@ -127,7 +127,10 @@ func (s *server) settleUnseen(e *entry, cause error) {
 func (s *server) resumeStreams(e *entry) error {
 	s.watchLog(e)
 	if e.rec.Terminal {
-		return nil // its terminal died with the old supervisor
+		if err := s.recoverConsole(e); err != nil {
+			s.log.Warn("terminal of a container died with the supervisor that was killed", "container", e.rec.ID, "err", err)
+		}
+		return nil
 	}
 	dir := s.records.pipes(e.rec.ID)
 	for stream, o := range map[string]**output{"stdout": &e.stdout, "stderr": &e.stderr} {

@@ -94,6 +94,7 @@ func (s *server) resumeEntry(h *handoffEntry) {
 			}
 		}
 	}
+	s.resumeKeeper(&e.rec)
 	if err := s.watchExit(e); err != nil {
 		s.log.Error("container not watched", "container", e.rec.ID, "err", err)
 	}
