@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -95,6 +96,46 @@ func TestUpdateIsWhole(t *testing.T) {
 	}
 	if r := n.status(id).GetResources().GetLinux(); r.GetCpuShares() != 256 || r.GetCpusetCpus() != "" {
 		t.Errorf("%v", r)
+	}
+}
+
+// TestUpdateOfUnlimitedIsWhole limits what had no limits, and cannot write that down: there are none again.
+func TestUpdateOfUnlimitedIsWhole(t *testing.T) {
+	n := newNode(t)
+	box, config := n.sandbox("pod", nil)
+	id := n.run(box, config, "app", nil, "sleep", "1000")
+	before, ok := cgroupStats(n.record(id).CgroupPath)
+	if !ok {
+		t.Fatal("no cgroup")
+	}
+	update := func() error {
+		_, err := n.s.UpdateContainerResources(n.ctx(), &runtimeapi.UpdateContainerResourcesRequest{
+			ContainerId: id, Linux: &runtimeapi.LinuxContainerResources{CpuShares: 512, CpuQuota: 20000, CpuPeriod: 50000, MemoryLimitInBytes: 64 << 20},
+		})
+		return err
+	}
+	dir := n.s.containerDir(id)
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+		if err := unix.Mount(dir, dir, "", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	if err := update(); err == nil {
+		t.Fatal("written down on a read-only mount")
+	}
+	after, ok := cgroupStats(n.record(id).CgroupPath)
+	if !ok || after.CPUShares != before.CPUShares || after.CPUQuota != before.CPUQuota || after.CPUPeriod != before.CPUPeriod || after.MemoryLimit != before.MemoryLimit {
+		t.Errorf("%+v, before %+v", after, before)
+	}
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	if err := update(); err != nil {
+		t.Fatal(err)
+	}
+	if after, ok = cgroupStats(n.record(id).CgroupPath); !ok || after.CPUQuota != 20000 || after.MemoryLimit != 64<<20 {
+		t.Errorf("%+v", after)
 	}
 }
 

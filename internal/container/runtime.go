@@ -66,10 +66,10 @@ func (s *Service) UpdateContainerResources(ctx context.Context, req *runtimeapi.
 	if rec.State == runtimeapi.ContainerState_CONTAINER_EXITED {
 		return nil, status.Errorf(codes.FailedPrecondition, "container %q has exited", rec.ID)
 	}
-	// What fails half way is taken back: the kernel has a file for each limit.
+	// What fails half way is taken back: not every runtime changes all or nothing.
 	undo := func() {}
 	if rec.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
-		before := convertResources(rec.Config.GetLinux().GetResources(), s.host())
+		before := undoResources(rec.Config.GetLinux().GetResources(), req.GetLinux(), s.host())
 		undo = func() {
 			if err := s.sup.Update(context.WithoutCancel(ctx), rec.ID, before); err != nil {
 				s.log.Warn("limits of a container not put back", "container", rec.ID, "err", err)

@@ -59,6 +59,34 @@ func convertResources(r *runtimeapi.LinuxContainerResources, host hostFacts) *sp
 	return out
 }
 
+// undoResources are the limits of before an update. What it sets and was not set gets what the kernel gives a new cgroup;
+// only CPUs and nodes of memory that were not chosen stay with the new choice.
+func undoResources(old, update *runtimeapi.LinuxContainerResources, host hostFacts) *specs.LinuxResources {
+	out := convertResources(old, host)
+	if update.GetCpuPeriod() > 0 && out.CPU.Period == nil {
+		out.CPU.Period = new(uint64(cpuPeriod))
+	}
+	if update.GetCpuQuota() != 0 && out.CPU.Quota == nil {
+		out.CPU.Quota = new(int64(-1))
+	}
+	if update.GetCpuShares() > 0 && out.CPU.Shares == nil {
+		out.CPU.Shares = new(uint64(cpuShares))
+	}
+	if update.GetMemoryLimitInBytes() > 0 && out.Memory == nil {
+		out.Memory = &specs.LinuxMemory{Limit: new(int64(-1))}
+		if host.swap {
+			out.Memory.Swap = new(int64(-1))
+		}
+	}
+	return out
+}
+
+// What a cgroup has whose limits nobody has set.
+const (
+	cpuPeriod = 100000
+	cpuShares = 1024
+)
+
 // readHost reads what specifications depend on.
 func readHost() hostFacts {
 	facts := hostFacts{devices: nodeDevices}

@@ -55,9 +55,9 @@ func (c *Container) Pause() error { return c.cg.Freeze() }
 // Resume undoes Pause.
 func (c *Container) Resume() error { return c.cg.Thaw() }
 
-// Update changes the cgroup's limits while the container runs; fields that are nil stay as they are.
+// Update changes the cgroup's limits while the container runs, all or none; fields that are nil stay as they are.
 func (c *Container) Update(r *specs.LinuxResources) error {
-	if err := c.cg.Set(r); err != nil {
+	if err := c.cg.Change(r); err != nil {
 		return fmt.Errorf("updating container %q: %w", c.ID, err)
 	}
 	return nil
