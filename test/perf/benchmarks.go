@@ -32,6 +32,7 @@ func benchmarks() []benchmark {
 		{"container", measureContainer},
 		{"layer", measureLayer},
 		{"import", measureImport},
+		{"growth", measureGrowth},
 	}
 }
 

@@ -25,5 +25,23 @@ func budgets() map[string]budget {
 		"100 sandboxes with a container":         {2500, 1200},
 		"pause (private)":                        {0.8, 0.8},
 		"image import again":                     {120, 50},
+		"supervisor (private)":                   {8, 8},
+
+		// What 10,000 starts and execs may leave. Only what breathes by itself has room: the collector's heap, connections
+		// and goroutines of the API, threads that the Go runtime starts when it feels like it.
+		"growth: memory of the daemon":          {16, 0},
+		"growth: memory of the supervisor":      {0.5, 0},
+		"growth: descriptors of the daemon":     {4, 0},
+		"growth: descriptors of the supervisor": {0, 0},
+		"growth: threads of the daemon":         {4, 0},
+		"growth: threads of the supervisor":     {4, 0},
+		"growth: goroutines of the daemon":      {20, 0},
+		"growth: mounts":                        {0, 0},
+		"growth: cgroups":                       {0, 0},
+		"growth: processes":                     {0, 0},
+		"growth: network devices":               {0, 0},
+		"growth: files of the run directory":    {0, 0},
+		"growth: files of the container layer":  {0, 0},
+		"growth: files of the network":          {0, 0},
 	}
 }

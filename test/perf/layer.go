@@ -28,7 +28,27 @@ const (
 // layer is a client of a skiff's CRI.
 type layer struct {
 	runtimeapi.RuntimeServiceClient
-	dir string
+	skiff *skiff
+	dir   string
+	conn  *grpc.ClientConn
+}
+
+func (l layer) close() { l.conn.Close() }
+
+// layer connects to the skiff's CRI, which has an image to run.
+func (s *skiff) layer(ctx context.Context) (layer, error) {
+	image, err := testimage.Busybox(layerImage)
+	if err != nil {
+		return layer{}, err
+	}
+	if _, err := s.importImage(ctx, image); err != nil {
+		return layer{}, err
+	}
+	conn, err := grpc.NewClient("unix://"+filepath.Join(s.run, "cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return layer{}, err
+	}
+	return layer{runtimeapi.NewRuntimeServiceClient(conn), s, s.dir, conn}, nil
 }
 
 // measureLayer takes the time of the container layer's steps by its socket, as
@@ -39,19 +59,11 @@ func measureLayer(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.purge()) }()
-	image, err := testimage.Busybox(layerImage)
+	l, err := s.layer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.importImage(ctx, image); err != nil {
-		return nil, err
-	}
-	conn, err := grpc.NewClient("unix://"+filepath.Join(s.run, "cri.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	l := layer{runtimeapi.NewRuntimeServiceClient(conn), s.dir}
+	defer l.close()
 	var results []result
 	for _, measure := range []func(context.Context) ([]result, error){l.measureSandbox, l.measureContainers, l.measureExec, l.measureTogether} {
 		r, err := measure(ctx)
@@ -83,12 +95,19 @@ func (l layer) drop(ctx context.Context, box string) error {
 
 // container creates and starts a container.
 func (l layer) container(ctx context.Context, box string, config *runtimeapi.PodSandboxConfig, name string, args ...string) (string, error) {
-	c := &runtimeapi.ContainerConfig{
+	return l.begin(ctx, box, config, containerConfig(config, name, args...))
+}
+
+func containerConfig(config *runtimeapi.PodSandboxConfig, name string, args ...string) *runtimeapi.ContainerConfig {
+	return &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: name}, Image: &runtimeapi.ImageSpec{Image: layerImage}, Command: args, LogPath: name + ".log",
 		Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
 			NamespaceOptions: config.Linux.SecurityContext.NamespaceOptions,
 		}},
 	}
+}
+
+func (l layer) begin(ctx context.Context, box string, config *runtimeapi.PodSandboxConfig, c *runtimeapi.ContainerConfig) (string, error) {
 	made, err := l.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: box, Config: c, SandboxConfig: config})
 	if err != nil {
 		return "", err
@@ -252,11 +271,31 @@ func (l layer) measureTogether(ctx context.Context) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	supervisor, err := l.supervisorAtRest(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return []result{
+		{"supervisor (private)", supervisor, "MiB", "with 100 sandboxes with a container"},
 		{"100 sandboxes with a container", took.Seconds() * 1000, "ms", "at once"},
 		{"pause (private)", pause, "MiB", ""},
 	}, nil
 }
+
+// supervisorAtRest is the supervisor's memory once it has given back what it needed for the starts.
+func (l layer) supervisorAtRest(ctx context.Context) (float64, error) {
+	st, err := l.skiff.status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := pause(ctx, quietTime); err != nil {
+		return 0, err
+	}
+	return private(st.Supervisor.PID)
+}
+
+// quietTime is longer than the supervisor waits after a start before it gives memory back.
+const quietTime = 4 * time.Second
 
 // share is the relation of two medians of one run.
 func share(name string, own, peer []time.Duration) result {
