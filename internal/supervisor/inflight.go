@@ -23,7 +23,7 @@ import (
 //
 //	state      the page says                        the next supervisor
 //	none       nothing is on its way                reads on
-//	writing    log file and its size before         cuts the log back to that size, reads on
+//	writing    log file and its size before         cuts that file back to that size, reads on
 //	written    length and checksum of the chunk     takes the chunk out of the pipe, if it is still its beginning
 //
 // Only output that repeats itself chunk by chunk can be mistaken in the last row, and only if the supervisor is killed
@@ -205,13 +205,17 @@ func (f *inflight) forget() { atomic.StoreUint32(f.state(), stateNone) }
 // settle finishes with the owner's pipe and log what a supervisor that was killed had begun.
 func (f *inflight) settle(fd int, log *logFile) error {
 	order := binary.NativeEndian
-	state := atomic.LoadUint32(f.state())
-	if state == stateWriting && log.inode() == order.Uint64(f.page[atInode:]) {
-		err := log.cut(int64(order.Uint64(f.page[atSize:])))
-		f.forget()
-		return err
+	if atomic.LoadUint32(f.state()) == stateWriting {
+		found, err := true, error(nil)
+		if log.opts.Path != "" {
+			found, err = log.cut(order.Uint64(f.page[atInode:]), int64(order.Uint64(f.page[atSize:])))
+		}
+		if found || err != nil {
+			f.forget()
+			return err
+		}
 	}
-	// The log has the chunk; one that is rotated away was written to its end.
+	// The log has the chunk; one that was removed meanwhile was written to its end.
 	n := min(int(order.Uint32(f.page[atLength:])), chunk)
 	buf := make([]byte, n)
 	got, err := f.peek(fd, buf)

@@ -46,6 +46,13 @@ func TestInflight(t *testing.T) {
 			w.log.opts.MaxSize = 1
 			w.log.write("stdout", w.buf[:n], time.Now(), nil)
 		},
+		"half written and renamed": func(w *way) {
+			n := write(w)
+			w.log.write("stdout", w.buf[:n/2], time.Now(), nil)
+			if err := os.Rename(w.log.opts.Path, w.log.opts.Path+".1"); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"said, not taken": func(w *way) {
 			n := write(w)
 			w.log.write("stdout", w.buf[:n], time.Now(), nil)

@@ -101,16 +101,49 @@ func (l *logFile) inode() uint64 {
 	return st.Ino
 }
 
-// cut takes away what was written behind size.
-func (l *logFile) cut(size int64) error {
-	if l.f == nil || l.size <= size {
-		return nil
+// cut takes away what was written behind size to the file that was the log when inode was read; it may have another name
+// now. It reports whether it is still there.
+func (l *logFile) cut(inode uint64, size int64) (found bool, err error) {
+	place, name := l.place()
+	dir, base, err := rootfd.Parent(place, name, false)
+	if err != nil {
+		return false, fmt.Errorf("cutting the log: %w", err)
 	}
-	if err := l.f.Truncate(size); err != nil {
-		return fmt.Errorf("cutting the log: %w", err)
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return false, fmt.Errorf("cutting the log: %w", err)
 	}
-	l.size = size
-	return nil
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), base) || !e.Type().IsRegular() {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstatat(int(dir.Fd()), e.Name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Ino != inode {
+			continue
+		}
+		if err := cutFile(dir, e.Name(), inode, size); err != nil {
+			return true, fmt.Errorf("cutting the log: %w", err)
+		}
+		if l.f != nil && l.inode() == inode {
+			l.size = min(l.size, size)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+func cutFile(dir *os.File, name string, inode uint64, size int64) error {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != inode || st.Size <= size {
+		return err
+	}
+	return unix.Ftruncate(fd, size)
 }
 
 func (l *logFile) close() {

@@ -102,6 +102,10 @@ func (s *server) resumeEntry(h *handoffEntry) {
 
 func (s *server) resumeSession(h *handoffSession) {
 	x := &h.session
+	if x.Kind == sessionUnread {
+		s.accept(keptFD(h.Conn))
+		return
+	}
 	var err error
 	if x.conn, err = newConn(keptFD(h.Conn)); err != nil {
 		return

@@ -61,12 +61,14 @@ type server struct {
 	// writing by an upgrade, which replaces the program.
 	life     sync.RWMutex
 	sessions map[*session]struct{}
+	// unread are connections whose request was not looked at yet.
+	unread map[*conn]struct{}
 }
 
 func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 	s := &server{
 		log: log, socket: socket, dir: dir, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
-		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, warned: map[string]struct{}{},
+		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, unread: map[*conn]struct{}{}, warned: map[string]struct{}{},
 		slots: make(chan struct{}, maxConns), endings: make(chan struct{}, maxEndings), done: make(chan struct{}),
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -175,7 +177,12 @@ func (s *server) serve() error {
 		var fd int
 		var aerr error
 		err := raw.Read(func(l uintptr) bool {
-			fd, _, aerr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			// An upgrade hands on what is accepted, and leaves the rest in the backlog.
+			s.life.RLock()
+			defer s.life.RUnlock()
+			if fd, _, aerr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); aerr == nil {
+				s.accept(fd)
+			}
 			return !again(aerr)
 		})
 		select {
@@ -191,9 +198,7 @@ func (s *server) serve() error {
 			// tells whether it lasts.
 			s.log.Warn("connection not accepted", "err", aerr)
 			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells of a free descriptor
-			continue
 		}
-		s.accept(fd)
 	}
 }
 
@@ -214,6 +219,9 @@ func (s *server) accept(fd int) {
 		<-s.slots
 		return
 	}
+	s.mu.Lock()
+	s.unread[c] = struct{}{}
+	s.mu.Unlock()
 	go func() {
 		defer func() { <-s.slots }()
 		defer c.close()
@@ -241,6 +249,17 @@ func (s *server) handle(c *conn) {
 		}
 	}()
 	c.setDeadline(time.Now().Add(requestTime))
+	// What is read is answered: an upgrade comes before or after.
+	err := c.awaitMessage()
+	s.life.RLock()
+	release := sync.OnceFunc(s.life.RUnlock)
+	defer release()
+	s.mu.Lock()
+	delete(s.unread, c)
+	s.mu.Unlock()
+	if err != nil {
+		return
+	}
 	var req request
 	files, err := c.recv(&req)
 	if err != nil {
@@ -253,9 +272,6 @@ func (s *server) handle(c *conn) {
 		s.reply(c, response{Error: &wireError{Text: fmt.Sprintf("supervisor does not know the request %q", req.Op)}})
 		return
 	}
-	s.life.RLock()
-	release := sync.OnceFunc(s.life.RUnlock)
-	defer release()
 	run(s, &call{conn: c, req: &req, files: files, release: release})
 }
 

@@ -13,6 +13,7 @@ const (
 	sessionExec   = "exec"
 	sessionAttach = "attach"
 	sessionWait   = "wait"
+	sessionUnread = "unread" // its request waits in the socket
 )
 
 // session is a connection that outlasts its request: a process begun by exec,

@@ -187,5 +187,8 @@ func (s *server) handoff(k *keeper) *handoff {
 		}
 		h.Sessions = append(h.Sessions, hs)
 	}
+	for c := range s.unread {
+		h.Sessions = append(h.Sessions, handoffSession{session: session{Kind: sessionUnread}, Conn: k.conn(c), PIDFD: -1})
+	}
 	return h
 }

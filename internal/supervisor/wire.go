@@ -95,6 +95,16 @@ func (c *conn) sendFirst(frame []byte, files []*os.File) (n int, err error) {
 	return n, err
 }
 
+// awaitMessage returns when there is something to read, and leaves it there.
+func (c *conn) awaitMessage() error {
+	var err error
+	rerr := c.raw.Read(func(fd uintptr) bool {
+		_, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return !again(err)
+	})
+	return errors.Join(rerr, err)
+}
+
 // recv reads one frame into v. The files that came with it belong to the caller.
 func (c *conn) recv(v any) (files []*os.File, err error) {
 	var head [4]byte
