@@ -64,21 +64,16 @@ func (s *server) startLocked(e *entry) error {
 	return nil
 }
 
-// slim forgets the specification, which is on disk: most containers are never
-// looked at again before their end.
+// slim forgets the specification, which is on disk.
 func (e *entry) slim(s *server) {
 	heavy, own := e.runc.(*oci.Container)
 	if !own {
 		return
 	}
-	light, err := oci.Load(s.ociDir, e.rec.ID)
-	if err != nil {
-		return // as good as before, only larger
-	}
 	if old := heavy.Init.PIDFD; old != nil {
 		old.Close()
 	}
-	e.runc = light
+	e.runc = ownRuntime{s.ociDir, e.rec.ID}
 }
 
 // signal sends sig to init or, with all, to every process of the container. A

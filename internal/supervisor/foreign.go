@@ -76,11 +76,11 @@ func (s *server) load(rec *record) (ociRuntime, error) {
 		}
 		return f, nil
 	}
-	c, err := oci.Load(s.ociDir, rec.ID)
-	if err != nil {
+	own := ownRuntime{s.ociDir, rec.ID}
+	if err := own.with(func(*oci.Container) error { return nil }); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return own, nil
 }
 
 // createForeign makes the bundle and lets a monitor make the container.

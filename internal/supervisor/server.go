@@ -20,10 +20,6 @@ const (
 	requestTime = 10 * time.Second
 	// maxConns bounds concurrent connections.
 	maxConns = 4096
-	// maxEndings bounds how many containers are wound up at once. All of them
-	// change the same few directories, so that more only wait for each other in
-	// the kernel, each on a thread of its own, and threads never go away again.
-	maxEndings = 8
 )
 
 // server is the supervisor.
@@ -48,8 +44,10 @@ type server struct {
 	// endings are taken while an entry is locked, never the other way round.
 	endings chan struct{}
 	tidy    tidy
-	done    chan struct{}
-	stop    sync.Once
+	// beginnings bound the memory of creates under way.
+	beginnings chan struct{}
+	done       chan struct{}
+	stop       sync.Once
 
 	mu      sync.Mutex
 	entries map[string]*entry
@@ -70,6 +68,7 @@ func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 		log: log, socket: socket, dir: dir, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
 		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, unread: map[*conn]struct{}{}, warned: map[string]struct{}{},
 		slots: make(chan struct{}, maxConns), endings: make(chan struct{}, maxEndings), done: make(chan struct{}),
+		beginnings: make(chan struct{}, maxBeginnings),
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -116,12 +115,6 @@ func (s *server) begin(resume int) error {
 	}
 	s.listen, err = listenUnix(s.socket)
 	return err
-}
-
-// ending waits until there is room to wind up a container.
-func (s *server) ending() (done func()) {
-	s.endings <- struct{}{}
-	return func() { <-s.endings }
 }
 
 // runPollers starts both event loops.
@@ -250,7 +243,10 @@ func (s *server) handle(c *conn) {
 	}()
 	c.setDeadline(time.Now().Add(requestTime))
 	// What is read is answered: an upgrade comes before or after.
-	err := c.awaitMessage()
+	size, err := c.awaitMessage()
+	if size > largeMessage {
+		defer s.beginning()()
+	}
 	s.life.RLock()
 	release := sync.OnceFunc(s.life.RUnlock)
 	defer release()

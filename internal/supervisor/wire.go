@@ -95,14 +95,19 @@ func (c *conn) sendFirst(frame []byte, files []*os.File) (n int, err error) {
 	return n, err
 }
 
-// awaitMessage returns when there is something to read, and leaves it there.
-func (c *conn) awaitMessage() error {
-	var err error
+// awaitMessage returns when there is something to read, and leaves it there; size is that of the message's body, or 0 if
+// its head is not there yet.
+func (c *conn) awaitMessage() (size uint32, err error) {
+	var head [4]byte
+	n := 0
 	rerr := c.raw.Read(func(fd uintptr) bool {
-		_, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		n, _, err = unix.Recvfrom(int(fd), head[:], unix.MSG_PEEK)
 		return !again(err)
 	})
-	return errors.Join(rerr, err)
+	if n == len(head) {
+		size = binary.BigEndian.Uint32(head[:])
+	}
+	return size, errors.Join(rerr, err)
 }
 
 // recv reads one frame into v. The files that came with it belong to the caller.

@@ -1,0 +1,54 @@
+package supervisor
+
+import (
+	"context"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/oci"
+)
+
+// ownRuntime is a container of package oci that is read from its state when something is asked of it: most containers are
+// never looked at again before their end, and there may be hundreds.
+type ownRuntime struct{ dir, id string }
+
+func (r ownRuntime) with(f func(*oci.Container) error) error {
+	c, err := oci.Load(r.dir, r.id)
+	if err != nil {
+		return err
+	}
+	defer c.Init.Close()
+	return f(c)
+}
+
+func (r ownRuntime) Start(ctx context.Context) error {
+	return r.with(func(c *oci.Container) error { return c.Start(ctx) })
+}
+
+func (r ownRuntime) Kill(sig unix.Signal, all bool) error {
+	return r.with(func(c *oci.Container) error { return c.Kill(sig, all) })
+}
+
+func (r ownRuntime) Delete(force bool) error {
+	return r.with(func(c *oci.Container) error { return c.Delete(force) })
+}
+
+func (r ownRuntime) Update(limits *specs.LinuxResources) error {
+	return r.with(func(c *oci.Container) error { return c.Update(limits) })
+}
+
+func (r ownRuntime) Pids() (all []int, err error) {
+	err = r.with(func(c *oci.Container) (err error) { all, err = c.Pids(); return err })
+	return all, err
+}
+
+func (r ownRuntime) OOMKills() (n uint64, err error) {
+	err = r.with(func(c *oci.Container) (err error) { n, err = c.OOMKills(); return err })
+	return n, err
+}
+
+func (r ownRuntime) Exec(ctx context.Context, o oci.ExecOptions) (p *oci.Process, err error) {
+	err = r.with(func(c *oci.Container) (err error) { p, err = c.Exec(ctx, o); return err })
+	return p, err
+}
