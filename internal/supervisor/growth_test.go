@@ -99,6 +99,41 @@ func TestFullDiskLosesLogLinesOnly(t *testing.T) {
 	}
 }
 
+// TestFullDiskLetsContainersBegin has no room for the log's directory.
+func TestFullDiskLetsContainersBegin(t *testing.T) {
+	n := newNode(t)
+	dir := n.dir + "/small"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "nr_inodes=2"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := os.WriteFile(dir+"/last", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.run("a", func(r *CreateRequest) { r.Log.Path = dir + "/a/0.log"; r.Stdin = true }, "sh", "-c", "echo lost; read x; echo kept; exit 3")
+	n.eventually(func() bool {
+		log, err := os.ReadFile(n.opts.Dir + "/supervisor.log")
+		return err == nil && strings.Contains(string(log), "no space left")
+	})
+	if err := os.Remove(dir + "/last"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "nr_inodes=100"); err != nil {
+		t.Fatal(err)
+	}
+	n.say("a")
+	if exit := n.wait("a"); exit.Code != 3 {
+		t.Errorf("exit %+v", exit)
+	}
+	state, err := n.client.Get(n.ctx(), "a")
+	if data, rerr := os.ReadFile(dir + "/a/0.log"); err != nil || rerr != nil || !strings.HasSuffix(logText(t, data), "kept\n") {
+		t.Errorf("%+v, %v; log %q, %v", state, err, data, rerr)
+	}
+}
+
 func TestSlowDiskHoldsUpOnlyTheWriter(t *testing.T) {
 	n := newNode(t)
 	n.run("flood", func(r *CreateRequest) { r.Log.MaxSize, r.Log.MaxFiles = 1<<20, 2 }, "yes")

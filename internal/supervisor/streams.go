@@ -165,7 +165,7 @@ func (e *entry) takeConsole(s *server, console *os.File) error {
 
 func fileOf(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
 
-// openLog opens the log of a new container.
+// openLog opens the log of a new container. One that finds no room on its disk is tried again with each line.
 func (s *server) openLog(e *entry) error {
 	s.watchLog(e)
 	if e.log.opts.Path == "" {
@@ -175,7 +175,12 @@ func (s *server) openLog(e *entry) error {
 	if err := s.outs.writers.within(e.log, func(*writer) { result <- e.log.open() }); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	return <-result
+	err := <-result
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		e.log.failed(err)
+		return nil
+	}
+	return err
 }
 
 // watchLog gives the entry its log, which warns when output cannot be written.
