@@ -151,7 +151,7 @@ func (o *output) read(w *writer) (n int, err error) {
 		return n, err
 	}
 	if safe {
-		o.log.ready()
+		_ = o.log.ready() // write tells when it cannot
 		w.flight.writing(o.name, buf[:n], o.log.inode(), o.log.size)
 	}
 	w.out = o.log.write(o.stream, buf[:n], time.Now(), w.out)
