@@ -17,13 +17,16 @@ import (
 func TestRuntimeClass(t *testing.T) {
 	s := apitest.Start(t)
 	classes := s.Client().NodeV1().RuntimeClasses()
-	overhead := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("30Mi")}
+	overhead := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("30Mi"), corev1.ResourceCPU: resource.MustParse("1500u")}
 	class, err := classes.Create(t.Context(), &nodev1.RuntimeClass{
 		ObjectMeta: metav1.ObjectMeta{Name: "heavy"}, Handler: "crun", Overhead: &nodev1.Overhead{PodFixed: overhead},
 		Scheduling: &nodev1.Scheduling{NodeSelector: map[string]string{"crun": "yes"}, Tolerations: []corev1.Toleration{{Key: "crun", Operator: corev1.TolerationOpExists}}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := class.Overhead.PodFixed[corev1.ResourceCPU]; got.String() != "2m" {
+		t.Errorf("overhead %s, want it rounded up as a pod's", got.String())
 	}
 	class.Handler = "runc"
 	if _, err := classes.Update(t.Context(), class, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "handler: Invalid value: \"runc\": field is immutable") {

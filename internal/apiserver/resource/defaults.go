@@ -4,6 +4,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"skiff.dev/skiff/internal/apiserver/resource/apps"
@@ -28,6 +29,8 @@ func addDefaults(scheme *runtime.Scheme) {
 	defList(scheme, func(l *corev1.NamespaceList) []corev1.Namespace { return l.Items }, namespace.Default)
 	def(scheme, node.Default)
 	defList(scheme, func(l *corev1.NodeList) []corev1.Node { return l.Items }, node.Default)
+	def(scheme, node.DefaultClass)
+	defList(scheme, func(l *nodev1.RuntimeClassList) []nodev1.RuntimeClass { return l.Items }, node.DefaultClass)
 	def(scheme, service.Default)
 	defList(scheme, func(l *corev1.ServiceList) []corev1.Service { return l.Items }, service.Default)
 	def(scheme, endpoint.DefaultEndpoints)

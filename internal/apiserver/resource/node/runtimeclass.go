@@ -43,6 +43,13 @@ func RuntimeClass() kind.Kind[*nodev1.RuntimeClass] {
 	}
 }
 
+// DefaultClass keeps the overhead as precisely as the pods that get it.
+func DefaultClass(c *nodev1.RuntimeClass) {
+	if c.Overhead != nil {
+		podspec.RoundUp(c.Overhead.PodFixed)
+	}
+}
+
 // validateClass agrees with upstream's ValidateRuntimeClass.
 func validateClass(c *nodev1.RuntimeClass) field.ErrorList {
 	var errs field.ErrorList

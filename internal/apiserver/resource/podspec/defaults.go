@@ -146,10 +146,10 @@ func DefaultSpec(spec *corev1.PodSpec) {
 	for i := range spec.EphemeralContainers {
 		defaultContainer((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
 	}
-	roundUp(spec.Overhead)
+	RoundUp(spec.Overhead)
 	if spec.Resources != nil {
-		roundUp(spec.Resources.Limits)
-		roundUp(spec.Resources.Requests)
+		RoundUp(spec.Resources.Limits)
+		RoundUp(spec.Resources.Requests)
 	}
 }
 
@@ -171,8 +171,8 @@ func defaultContainer(c *corev1.Container) {
 	for i := range c.Env {
 		defaultEnv(c.Env[i].ValueFrom)
 	}
-	roundUp(c.Resources.Limits)
-	roundUp(c.Resources.Requests)
+	RoundUp(c.Resources.Limits)
+	RoundUp(c.Resources.Requests)
 	for _, probe := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
 		defaultProbe(probe)
 	}
@@ -231,8 +231,8 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 	}
 }
 
-// roundUp: quantities are kept to the thousandth.
-func roundUp(list corev1.ResourceList) {
+// RoundUp: quantities are kept to the thousandth.
+func RoundUp(list corev1.ResourceList) {
 	for name, q := range list {
 		q.RoundUp(resource.Milli)
 		list[name] = q
@@ -243,10 +243,10 @@ func roundUp(list corev1.ResourceList) {
 func defaultStatus(s *corev1.PodStatus) {
 	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
 		for i := range list {
-			roundUp(list[i].AllocatedResources)
+			RoundUp(list[i].AllocatedResources)
 			if r := list[i].Resources; r != nil {
-				roundUp(r.Limits)
-				roundUp(r.Requests)
+				RoundUp(r.Limits)
+				RoundUp(r.Requests)
 			}
 		}
 	}

@@ -53,8 +53,8 @@ func defaultVolume(v *corev1.Volume) {
 			filesystem := corev1.PersistentVolumeFilesystem
 			spec.VolumeMode = &filesystem
 		}
-		roundUp(spec.Resources.Limits)
-		roundUp(spec.Resources.Requests)
+		RoundUp(spec.Resources.Limits)
+		RoundUp(spec.Resources.Requests)
 	}
 	defaultRemote(s)
 }
