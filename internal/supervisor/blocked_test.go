@@ -140,7 +140,7 @@ func TestBlockedDisk(t *testing.T) {
 	if err := n.client.Upgrade(n.ctx(), exe); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("upgrade: %v", err)
 	}
-	if took := time.Since(began); took > logPatience {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("all of this took %s", took)
 	}
 
@@ -156,7 +156,7 @@ func TestBlockedDisk(t *testing.T) {
 			t.Errorf("exit %+v", exit)
 		}
 	}
-	if took := time.Since(began); took > 2*logPatience {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("%d containers needed %s to end", many-2, took)
 	}
 	if err := n.client.ReopenLog(n.ctx(), "stuck1"); err == nil || !strings.Contains(err.Error(), "does not answer") {
@@ -234,7 +234,7 @@ func TestBlockedDiskAtStart(t *testing.T) {
 	n.say("a")
 	n.run("b", nil, "true")
 	n.wait("b")
-	if took := time.Since(began); took > logPatience {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("all of this took %s", took)
 	}
 	if _, err := n.client.Create(n.ctx(), CreateRequest{ID: "c", Spec: n.spec("c", "true"), Rootfs: n.overlay("c"), Log: LogOptions{Path: filepath.Join(d.dir, "c/0.log")}, Start: true}); err == nil || !strings.Contains(err.Error(), "does not answer") {
@@ -245,6 +245,60 @@ func TestBlockedDiskAtStart(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join(d.dir, "a/0.log"))
 		return err == nil && strings.HasSuffix(logText(t, data), "\n20000\n")
 	})
+}
+
+// TestKilledWhileDiskHangs kills a supervisor that waits for a disk. It is gone only when the disk answers, and then the
+// next one goes on where the log ends.
+func TestKilledWhileDiskHangs(t *testing.T) {
+	n := newNode(t)
+	d := newDisk(t, n)
+	before := n.run("a", d.log("a"), "sh", "-c", "read x; seq 1 20000; exec sleep 1000")
+	info, err := n.client.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.freeze()
+	n.say("a")
+	n.eventually(func() bool {
+		names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", info.PID))
+		for _, name := range names {
+			if stat, _ := os.ReadFile(name); strings.Contains(string(stat), ") D ") {
+				return true
+			}
+		}
+		return false
+	})
+	fd, err := unix.PidfdOpen(info.PID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	supervisor := os.NewFile(uintptr(fd), "pidfd")
+	defer supervisor.Close()
+	if err := unix.Kill(info.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	d.thaw()
+	n.eventually(func() bool { return !pidfd.Alive(supervisor) })
+	if n.client, err = Connect(n.ctx(), n.opts); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := n.client.Get(n.ctx(), "a"); err != nil || after.PID != before.PID || after.Phase != PhaseRunning {
+		t.Errorf("%+v, %v", after, err)
+	}
+	path := filepath.Join(d.dir, "a/0.log")
+	n.eventually(func() bool {
+		data, err := os.ReadFile(path)
+		return err == nil && strings.HasSuffix(logText(t, data), "\n20000\n")
+	})
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(logText(t, data), "\n"), "\n") {
+		if line != fmt.Sprint(i+1) {
+			t.Fatalf("line %d is %q", i+1, line)
+		}
+	}
 }
 
 // TestUndoOfWhatDoesNotEnd undoes the create of a container whose process cannot be killed: nobody waits for it for ever,
