@@ -326,9 +326,17 @@ func TestUndoOfWhatDoesNotEnd(t *testing.T) {
 	e.runc = made
 	d.freeze()
 	fd := -1
-	stuck := exec.Command("touch", filepath.Join(d.dir, "file"))
+	stuck := exec.Command("/bin/busybox", "sh", "-c", "echo ready; : > "+filepath.Join(d.dir, "file"))
 	stuck.SysProcAttr = &syscall.SysProcAttr{PidFD: &fd}
+	ready, err := stuck.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := stuck.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// From here on there is only one thing left for which it could wait so.
+	if _, err := ready.Read(make([]byte, 6)); err != nil {
 		t.Fatal(err)
 	}
 	e.pidfd = os.NewFile(uintptr(fd), "pidfd")
