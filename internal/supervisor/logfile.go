@@ -19,6 +19,9 @@ import (
 // maxLogLine is where a longer line is cut into partial entries, as containerd does.
 const maxLogLine = 16 << 10
 
+// logWrite is how much is written at once: short lines are a fraction of their entries, and the buffer stays small.
+const logWrite = 32 << 10
+
 // logFile writes a container's output in the CRI's log format:
 //
 //	2026-01-02T15:04:05.123456789Z stdout F a whole line
@@ -172,7 +175,12 @@ func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byt
 	var stamp [64]byte
 	head := append(now.UTC().AppendFormat(stamp[:0], time.RFC3339Nano), ' ')
 	head = append(append(head, stream...), ' ')
+	begun := data // of what is in buf
 	for rest := data; len(rest) > 0; {
+		if len(buf) >= logWrite {
+			l.append(buf, len(begun)-len(rest))
+			buf, begun = buf[:0], rest
+		}
 		line, tag := rest, byte('P')
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
 			line, rest, tag = rest[:i], rest[i+1:], 'F'
@@ -186,7 +194,7 @@ func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byt
 		buf = appendEntry(buf, head, tag, line)
 		l.partial[stream] = tag == 'P'
 	}
-	l.append(buf, len(data))
+	l.append(buf, len(begun))
 	l.rotateIfLarge(now)
 	return buf
 }

@@ -47,6 +47,23 @@ func TestLogFormat(t *testing.T) {
 	}
 }
 
+// TestLogBufferStaysSmall writes a chunk of empty lines, whose entries are forty times as large.
+func TestLogBufferStaysSmall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	l, err := openLog(LogOptions{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	buf := l.write("stdout", []byte(strings.Repeat("\n", chunk)), time.Now(), nil)
+	if cap(buf) > 2*chunk {
+		t.Errorf("a buffer of %d bytes", cap(buf))
+	}
+	if data, err := os.ReadFile(path); err != nil || logText(t, data) != strings.Repeat("\n", chunk) {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+}
+
 // TestLogWithoutLines rotates at twice the size when no line ends, and loses nothing.
 func TestLogWithoutLines(t *testing.T) {
 	dir := t.TempDir()

@@ -155,9 +155,6 @@ func (o *output) read(w *writer) (n int, err error) {
 		w.flight.writing(o.name, buf[:n], o.log.inode(), o.log.size)
 	}
 	w.out = o.log.write(o.stream, buf[:n], time.Now(), w.out)
-	if cap(w.out) > 2*cap(buf) {
-		w.out = nil // a storm of empty lines; do not keep its buffer
-	}
 	if safe {
 		err = w.flight.take(o.fd, n)
 	}
