@@ -231,7 +231,7 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 	}
 }
 
-// RoundUp: quantities are kept to the thousandth.
+// RoundUp rounds quantities up to the thousandth, as precisely as they are kept.
 func RoundUp(list corev1.ResourceList) {
 	for name, q := range list {
 		q.RoundUp(resource.Milli)
