@@ -3,9 +3,9 @@ package anatomy
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"skiff.dev/skiff/internal/kernel/namespace"
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // self asks for the namespaces of this process, which are the host's.
@@ -31,22 +31,10 @@ func hostnameOf(pid int) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	type answer struct {
-		name string
-		err  error
-	}
-	answers := make(chan answer)
-	go func() {
-		// The thread stays locked and ends with this goroutine: nothing else
-		// ever runs in the pod's namespace.
-		runtime.LockOSThread()
+	return thread.Apart(func() (string, error) {
 		if err := namespace.Enter(int(file.Fd()), kind.Flag); err != nil {
-			answers <- answer{err: fmt.Errorf("entering the pod's uts namespace: %w", err)}
-			return
+			return "", fmt.Errorf("entering the pod's uts namespace: %w", err)
 		}
-		name, err := os.Hostname()
-		answers <- answer{name, err}
-	}()
-	a := <-answers
-	return a.name, a.err
+		return os.Hostname()
+	})
 }

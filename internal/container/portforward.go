@@ -7,11 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // PortForward connects a stream to a port on the pod's own loopback address.
@@ -98,29 +99,10 @@ func (s *Service) socketIn(rec *sandboxRecord, family int) (int, error) {
 		return -1, err
 	}
 	defer netns.Close()
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and no other
-		// goroutine ever finds itself in the pod's namespace.
-		runtime.LockOSThread()
-		// But the first thread cannot end, and /proc/net shows its network: it waits for another.
-		if unix.Gettid() == os.Getpid() {
-			fd, err := s.socketIn(rec, family)
-			runtime.UnlockOSThread()
-			done <- result{fd, err}
-			return
-		}
+	return thread.Apart(func() (int, error) {
 		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{-1, fmt.Errorf("entering the network namespace: %w", err)}
-			return
+			return -1, fmt.Errorf("entering the network namespace: %w", err)
 		}
-		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		done <- result{fd, err}
-	}()
-	r := <-done
-	return r.fd, r.err
+		return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"skiff.dev/skiff/internal/kernel/namespace"
 	"skiff.dev/skiff/internal/kernel/pidfd"
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // spawn describes one clone of init.
@@ -73,35 +74,12 @@ func (s *spawn) run() (*child, error) {
 		start = s.forkInPidNS
 	}
 	if len(s.affinity) > 0 || len(s.joins) > 0 {
-		return onThread(func() (*child, error) { return s.prepared(start) })
+		return thread.Apart(func() (*child, error) { return s.prepared(start) })
 	}
 	if s.pidNS == nil || s.staged() {
 		return start()
 	}
-	return onThread(start)
-}
-
-// onThread runs f on a thread of its own, which ends with it unless f unlocks it. Go cannot end a process's first thread:
-// that one would stay where f goes, and is the one which /proc/PID shows. It waits for another.
-func onThread(f func() (*child, error)) (*child, error) {
-	type result struct {
-		c   *child
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			c, err := onThread(f)
-			runtime.UnlockOSThread()
-			done <- result{c, err}
-			return
-		}
-		c, err := f()
-		done <- result{c, err}
-	}()
-	r := <-done
-	return r.c, r.err
+	return thread.Apart(start)
 }
 
 func (s *spawn) forkInPidNS() (*child, error) {
@@ -123,7 +101,6 @@ func (s *spawn) forkInPidNS() (*child, error) {
 // prepared starts init on the CPUs asked for and in namespaces of the caller's user namespace: a child has its parent's.
 // The thread stays locked and so ends with all that, whatever start does.
 func (s *spawn) prepared(start func() (*child, error)) (*child, error) {
-	runtime.LockOSThread()
 	if len(s.affinity) > 0 {
 		if err := setAffinity(s.affinity); err != nil {
 			return nil, fmt.Errorf("process.execCPUAffinity.initial: %w", err)

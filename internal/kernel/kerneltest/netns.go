@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/netlink"
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // NewNetns makes one more network namespace, say for a pod or for another host.
@@ -48,12 +48,8 @@ func InNetns(netns *os.File, f func() error) error {
 
 // onThread runs f on a thread that ends with it.
 func onThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked
-		done <- f()
-	}()
-	return <-done
+	_, err := thread.Apart(func() (struct{}, error) { return struct{}{}, f() })
+	return err
 }
 
 // ServeTCP answers each TCP connection to addr in the namespace (nil: the

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // Overlay makes an overlay of absolute lower directories, top layer first, attached nowhere. Without upper it is
@@ -116,36 +117,15 @@ func here(f func() (int, error)) (int, error) { return f() }
 // apart runs f on a thread in a mount namespace of its own, which nobody else sees and which goes with the thread.
 // A mount that is attached nowhere outlives it.
 func apart(f func() (int, error)) (int, error) {
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // for ever: the thread ends with this goroutine
-		fd, err := inOwnNamespace(f)
-		done <- result{fd, err}
-	}()
-	r := <-done
-	return r.fd, r.err
-}
-
-// inOwnNamespace leaves the thread where it was: Go cannot end a process's first thread, and that is the one which
-// /proc/PID shows.
-func inOwnNamespace(f func() (int, error)) (fd int, err error) {
-	home, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: "/proc/thread-self/ns/mnt", Err: err}
-	}
-	defer unix.Close(home)
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return -1, os.NewSyscallError("unshare", err)
-	}
-	defer func() { err = errors.Join(err, os.NewSyscallError("setns", unix.Setns(home, unix.CLONE_NEWNS))) }()
-	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-		return -1, os.NewSyscallError("mount MS_PRIVATE", err)
-	}
-	return f()
+	return thread.Apart(func() (int, error) {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return -1, os.NewSyscallError("unshare", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			return -1, os.NewSyscallError("mount MS_PRIVATE", err)
+		}
+		return f()
+	})
 }
 
 func mountOptions(dir, place, options string, attrs int) (int, error) {

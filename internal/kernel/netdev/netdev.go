@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/namespace"
+	"skiff.dev/skiff/internal/kernel/thread"
 )
 
 // ValidName follows the kernel (net/core/dev.c, dev_valid_name); %d stands for the first number that is free.
@@ -78,18 +78,14 @@ func setUp(name string, index int, addresses [][]byte) error {
 	return nil
 }
 
-// within runs f on a thread in the namespace, which ends with it.
-func within(ns *os.File, f func() (map[string]int, error)) (out map[string]int, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // for ever
-		if err = namespace.Enter(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
-			out, err = f()
+// within runs f in the namespace.
+func within(ns *os.File, f func() (map[string]int, error)) (map[string]int, error) {
+	return thread.Apart(func() (map[string]int, error) {
+		if err := namespace.Enter(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return nil, err
 		}
-	}()
-	<-done
-	return out, err
+		return f()
+	})
 }
 
 func indexOf(name string) (int, error) {
