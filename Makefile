@@ -11,7 +11,7 @@ HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
 PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
 PACKAGES_PERF = busybox-static crun runc
-PACKAGES_VM = busybox-static qemu-system-x86 e2fsprogs
+PACKAGES_VM = busybox-static dbus e2fsprogs podman qemu-system-x86 systemd
 
 .PHONY: help build demo test test-vm conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm deps-perf FORCE
 

@@ -32,15 +32,8 @@ func (c *createFlags) define(fs *flag.FlagSet) {
 	fs.IntVar(&c.preserve, "preserve-fds", 0, "")
 }
 
-// errSystemd is for callers whose cgroup driver is systemd, which would clean up scopes that it did not make.
-var errSystemd = errors.New("--systemd-cgroup: systemd support for managing cgroups is not available: " +
-	"let the caller use cgroupfs (podman: --cgroup-manager=cgroupfs, containerd: SystemdCgroup = false)")
-
 // options reads the bundle.
 func (c *createFlags) options(a *app, id string) (oci.CreateOptions, error) {
-	if a.systemd {
-		return oci.CreateOptions{}, errSystemd
-	}
 	bundle, err := filepath.Abs(c.bundle)
 	if err != nil {
 		return oci.CreateOptions{}, err
@@ -56,7 +49,7 @@ func (c *createFlags) options(a *app, id string) (oci.CreateOptions, error) {
 	root, err := filepath.Abs(a.root)
 	return oci.CreateOptions{
 		ID: id, StateDir: root, Bundle: bundle, Spec: s, RawSpec: raw, ConsoleSocket: c.console, PidFile: c.pidFile,
-		BareBinds: true, NoPivot: c.noPivot, NoNewKeyring: c.noKeyring, ExtraFiles: extra, Warn: a.warn,
+		BareBinds: true, Systemd: a.systemd, NoPivot: c.noPivot, NoNewKeyring: c.noKeyring, ExtraFiles: extra, Warn: a.warn,
 		Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
 	}, err
 }

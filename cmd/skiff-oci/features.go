@@ -33,7 +33,7 @@ func (a *app) features(args []string) (int, error) {
 		MountOptions: slices.Compact(options),
 		Linux: &features.Linux{
 			Namespaces: ns, Capabilities: caps.All(),
-			Cgroup: &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			Cgroup: &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp: &features.Seccomp{Enabled: &yes, Actions: seccomp.Actions(), Operators: seccomp.Operators(),
 				Archs:      []string{"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"},
 				KnownFlags: seccomp.Flags(), SupportedFlags: seccomp.Flags()},

@@ -29,6 +29,7 @@ type creation struct {
 	files fileList
 	wire  *wire
 	child *child
+	scope scope // with systemd
 	undo  []func()
 
 	hooked bool // hooks began to run
@@ -51,6 +52,7 @@ func create(ctx context.Context, o CreateOptions, steps []parentStep) (*Containe
 	}
 	cr := &creation{o: o, c: &Container{ID: o.ID, Dir: filepath.Join(o.StateDir, o.ID), Warn: o.Warn, spec: o.Spec}}
 	defer cr.files.closeAll()
+	defer cr.scope.close()
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			cr.rollback()
@@ -78,6 +80,7 @@ func createParentSteps() []parentStep {
 		{"socket", (*creation).listenStart},
 		{"clone", (*creation).cloneInit},
 		{"record", (*creation).saveCreating},
+		{"unit", (*creation).startScope},
 		{"limits", (*creation).placeInit},
 		{"handshake", (*creation).handshake},
 		{"state", (*creation).saveCreated},
@@ -113,22 +116,37 @@ func (cr *creation) makeDir(context.Context) error {
 	return os.WriteFile(filepath.Join(cr.c.Dir, specFile), raw, 0o600)
 }
 
-func (cr *creation) makeCgroup(context.Context) error {
-	p := "/" + cr.o.ID
-	if l := cr.o.Spec.Linux; l != nil && l.CgroupsPath != "" {
-		p = l.CgroupsPath
-	}
+// useCgroup names the container's cgroup.
+func (cr *creation) useCgroup(p string) error {
 	m, err := cgroup.New(p)
 	if err != nil {
 		return err
 	}
-	cr.c.cg = m
+	cr.c.cg, cr.plan.cgroups = m, nil
 	cr.plan.cgroupV2 = m.Layout.V2
 	for i, h := range m.Layout.Hierarchies {
 		if !h.Hybrid() { // programs in a container expect the controllers there, as they do with every runtime
 			cr.plan.cgroups = append(cr.plan.cgroups, pair{h.Mount, m.Dirs()[i]})
 		}
 	}
+	if m.Stops() { // init would never answer
+		return fmt.Errorf("linux.cgroupsPath: %q: container's cgroup unexpectedly frozen", p)
+	}
+	return nil
+}
+
+func (cr *creation) makeCgroup(context.Context) error {
+	if cr.o.Systemd {
+		return cr.planScope()
+	}
+	p := "/" + cr.o.ID
+	if l := cr.o.Spec.Linux; l != nil && l.CgroupsPath != "" {
+		p = l.CgroupsPath
+	}
+	if err := cr.useCgroup(p); err != nil {
+		return err
+	}
+	m := cr.c.cg
 	existed := m.Exists()
 	if existed {
 		// Delete ends and removes what is in the cgroup, so nobody else's processes may be there.
@@ -136,10 +154,7 @@ func (cr *creation) makeCgroup(context.Context) error {
 			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", p, len(pids)))
 		}
 	}
-	if m.Stops() { // init would never answer
-		return fmt.Errorf("linux.cgroupsPath: %q: container's cgroup unexpectedly frozen", p)
-	}
-	if err = m.Create(); err != nil {
+	if err := m.Create(); err != nil {
 		return err
 	}
 	if !existed {
@@ -148,9 +163,11 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()
 	}
-	if cr.sp.tasks, err = m.Tasks(); err != nil {
+	tasks, err := m.Tasks()
+	if err != nil {
 		return err
 	}
+	cr.sp.tasks = tasks
 	if cr.sp.tasks == nil { // version 2: init enters when it runs
 		return cr.setLimits()
 	}
@@ -175,16 +192,25 @@ func fewPids(r *specs.LinuxResources) bool {
 	return r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit >= 0 && *r.Pids.Limit < cgroup.RoomPids
 }
 
-func (cr *creation) setLimits() error {
+// firstLimits are those that init can live with; nil: none. limitPids comes later.
+func (cr *creation) firstLimits() *specs.LinuxResources {
 	l := cr.o.Spec.Linux
 	if l == nil || l.Resources == nil {
 		return nil
 	}
 	r := *l.Resources
 	if fewPids(&r) {
-		r.Pids = nil // limitPids comes later
+		r.Pids = nil
 	}
-	if err := cr.c.cg.Set(&r); err != nil {
+	return &r
+}
+
+func (cr *creation) setLimits() error {
+	r := cr.firstLimits()
+	if r == nil {
+		return nil
+	}
+	if err := cr.c.cg.Set(r); err != nil {
 		return fmt.Errorf("linux.resources: %w", err)
 	}
 	return nil
@@ -193,7 +219,7 @@ func (cr *creation) setLimits() error {
 // limitPids comes when init is ready, and starts no thread any more.
 func (cr *creation) limitPids() error {
 	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil && fewPids(l.Resources) {
-		if err := cr.c.cg.Set(&specs.LinuxResources{Pids: l.Resources.Pids}); err != nil {
+		if err := cr.c.setLimits(&specs.LinuxResources{Pids: l.Resources.Pids}); err != nil {
 			return fmt.Errorf("linux.resources: %w", err)
 		}
 	}
@@ -272,8 +298,9 @@ func (cr *creation) saveCreating(context.Context) error {
 		return cr.child.died()
 	}
 	o := &cr.o
+	unit, user := cr.c.rec.Unit, cr.c.rec.UserUnit
 	cr.c.rec = record{
-		Version: specs.Version, ID: o.ID, PID: cr.child.pid, Start: start, Boot: bootID(), Bundle: o.Bundle,
+		Unit: unit, UserUnit: user, Version: specs.Version, ID: o.ID, PID: cr.child.pid, Start: start, Boot: bootID(), Bundle: o.Bundle,
 		Cgroup: cr.c.cg.Path, Created: time.Now().UTC(), Owner: os.Getuid(), Creating: true,
 		Annotations: o.Spec.Annotations, Namespaces: namespaceFlags(o.Spec), Hooks: o.Spec.Hooks != nil,
 	}

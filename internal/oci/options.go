@@ -28,6 +28,7 @@ type CreateOptions struct {
 	PlainLines    bool           // without ConsoleSocket: the terminal does not end lines in CR LF (ONLCR)
 	ExtraFiles    []*os.File     // become descriptors 3.. of the process
 	BareBinds     bool           // bind mounts get runc's flags: with one named, none of the source's but those named
+	Systemd       bool           // the cgroup is a scope that systemd makes; Spec.Linux.CgroupsPath is SLICE:PREFIX:NAME
 	NoPivot       bool           // chroot in place of pivot_root, for a root that lives on a ramfs
 	NoNewKeyring  bool           // keep the caller's session keyring
 	PidFile       string         // gets init's pid, written atomically before Create returns

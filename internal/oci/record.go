@@ -27,6 +27,8 @@ type record struct {
 	Rootfs      string            `json:"rootfs"`
 	Cgroup      string            `json:"cgroup"`
 	CgroupDirs  []string          `json:"cgroupDirs,omitempty"` // of a relative path, which only its maker can resolve
+	Unit        string            `json:"unit,omitempty"`       // of systemd
+	UserUnit    bool              `json:"userUnit,omitempty"`   // of the user's own systemd
 	Created     time.Time         `json:"created"`
 	Owner       int               `json:"owner"`
 	Namespaces  uint64            `json:"namespaces"`      // clone flags

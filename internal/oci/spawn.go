@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -48,9 +49,41 @@ type child struct {
 	placed bool // in its cgroups already
 }
 
-// run clones init. A pid namespace applies to the children of the thread that entered it, so that thread is locked, and
-// given up if it cannot find back.
+// run clones init. Where that is to be born in a cgroup of version 2 and a thread in another cgroup namespace clones it,
+// it moves there afterwards, although that takes longer: with "nsdelegate" nobody crosses the border of a cgroup namespace
+// from within (cgroups(7)).
 func (s *spawn) run() (*child, error) {
+	into := s.into
+	if into == nil || !slices.ContainsFunc(s.joins, func(j early) bool { return j.flag&unix.CLONE_NEWCGROUP != 0 }) {
+		return s.cloneInit()
+	}
+	s.into = nil
+	c, err := s.cloneInit()
+	if err != nil {
+		return nil, err
+	}
+	if err := moveInto(into, c.pid); err != nil {
+		c.kill()
+		return nil, err
+	}
+	return c, nil
+}
+
+func moveInto(dir *os.File, pid int) error {
+	fd, err := unix.Openat(int(dir.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir.Name() + "/cgroup.procs", Err: err}
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(strconv.Itoa(pid))); err != nil {
+		return fmt.Errorf("adding pid %d to %s: %w", pid, dir.Name(), err)
+	}
+	return nil
+}
+
+// cloneInit works on a thread of its own where that thread changes. A pid namespace applies to the children of the thread
+// that entered it, so that thread is locked, and given up if it cannot find back.
+func (s *spawn) cloneInit() (*child, error) {
 	start := s.fork
 	switch {
 	case s.staged():

@@ -96,6 +96,9 @@ func (c *Container) Delete(force bool) error {
 	if st != specs.StateStopped {
 		err = errors.Join(err, pidfd.Signal(c.Init.PIDFD, unix.SIGKILL), waitKilled(c.Init.PIDFD))
 	}
+	if e := c.stopUnit(); e != nil { // systemd may be gone, and its cgroups are directories like others
+		c.warn(e.Error())
+	}
 	if e := c.cg.Destroy(); e != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, errors.Join(err, e))
 	}

@@ -90,7 +90,8 @@ func laws() []law {
 	leaf := []string{"internal/kernel"}
 	return []law{
 		{"internal/kernel", nil, kubernetes},
-		{"internal/oci", leaf, kubernetes},
+		{"internal/systemd", nil, kubernetes},
+		{"internal/oci", append(leaf, "internal/systemd"), kubernetes},
 		{"internal/image", leaf, kubernetes},
 		{"internal/podnet", append(leaf, "internal/relay"), kubernetes},
 		{"internal/relay", nil, kubernetes},

@@ -44,7 +44,7 @@ func attacks() []attack {
 		{"2026-53492 2026-50195", nil, "checkpoints are not imported"},
 		{"2026-53489", []string{"internal/kubelet/nodeapi TestLogIsNoLink", "internal/kubelet/nodeapi TestRotatedLogIsNoLink", "internal/supervisor TestLogStaysBelowItsDirectory"}, ""},
 		{"2022-0811", []string{"internal/container TestSysctls", "internal/container FuzzSandboxSysctl", "internal/oci TestValidate", "internal/oci FuzzSysctl"}, ""},
-		{"2024-3154", nil, "systemd is not asked for anything"},
+		{"2024-3154", []string{"internal/container TestAnnotationsStayOut"}, ""},
 		{"2023-2431", []string{"internal/kubelet TestLocalProfileHasAName"}, ""},
 		// Images.
 		{"2021-32760 2025-47290 2021-29136 2014-9356", []string{"TestHostileLayers", "internal/image/unpack TestHostile", "internal/image/unpack FuzzLayer", "internal/kernel/rootfd TestLinksStayInside"}, ""},

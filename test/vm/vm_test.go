@@ -164,6 +164,22 @@ func TestKernel(t *testing.T) {
 	run(t, m, machineLimit, tell)
 }
 
+// TestHybrid is the layout of WSL and of machines with an older systemd, whose
+// version 2 is delegated to cgroup namespaces: nobody moves processes across
+// their border from within (cgroups(7), "nsdelegate").
+func TestHybrid(t *testing.T) {
+	wanted(t)
+	m := machine(t, needed)
+	m.Hybrid = true
+	runtime := cluster.Root() + "/bin/skiff-oci"
+	put(t, m, runtime, runtime)
+	for _, s := range []suite{{path: "internal/kernel/cgroup"}, {path: "internal/oci"}} {
+		s.env = []string{"SKIFF_OCI=" + runtime}
+		m.Steps = append(m.Steps, s.step(t, m, 6*time.Minute))
+	}
+	run(t, m, 14*time.Minute, tell)
+}
+
 // TestPodLife runs skiff itself, as a user would.
 func TestPodLife(t *testing.T) {
 	wanted(t)

@@ -90,7 +90,7 @@ func setIOv2(_ *Manager, dir string, r *specs.LinuxResources) error {
 	if b.Weight != nil && *b.Weight != 0 {
 		err := put(dir, "io.bfq.weight", text(b.Weight))
 		if errors.Is(err, os.ErrNotExist) {
-			err = put(dir, "io.weight", strconv.FormatUint(ioWeight(*b.Weight), 10))
+			err = put(dir, "io.weight", strconv.FormatUint(IOWeight(*b.Weight), 10))
 		}
 		if err != nil {
 			return err

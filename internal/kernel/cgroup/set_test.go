@@ -116,7 +116,7 @@ func TestWeightRange(t *testing.T) {
 			}
 		}
 	}
-	if lo, hi := ioWeight(MinWeight), ioWeight(MaxWeight); lo != 1 || hi != 10000 {
+	if lo, hi := IOWeight(MinWeight), IOWeight(MaxWeight); lo != 1 || hi != 10000 {
 		t.Errorf("the ends of the scale are %d and %d", lo, hi)
 	}
 }

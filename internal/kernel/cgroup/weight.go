@@ -30,8 +30,8 @@ func Shares(weight uint64) uint64 {
 // MinWeight and MaxWeight bound the weights of block devices in a configuration.
 const MinWeight, MaxWeight = 10, 1000
 
-// ioWeight translates blkio.weight of v1 (10..1000) into io.weight of v2 (1..10000).
-func ioWeight(w uint16) uint64 {
+// IOWeight translates blkio.weight of v1 (10..1000) into io.weight of v2 (1..10000).
+func IOWeight(w uint16) uint64 {
 	if w == 0 {
 		return 0
 	}

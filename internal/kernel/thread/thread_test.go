@@ -21,7 +21,7 @@ func TestApart(t *testing.T) {
 			}
 			return seen, wrong
 		})
-		if n != seen || err != wrong {
+		if n != seen || !errors.Is(err, wrong) {
 			t.Fatalf("%d, %v; want %d and %q", n, err, seen, wrong)
 		}
 	}

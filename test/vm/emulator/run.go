@@ -25,6 +25,10 @@ type Machine struct {
 	// runs, each with all that it depends on.
 	Modules []string
 	Disk    *Disk
+	// Hybrid is the layout of cgroups, see plan.Plan.
+	Hybrid bool
+	// Systemd has Debian's systemd be process 1 on the disk; see Disk.Systemd.
+	Systemd bool
 	Steps   []plan.Step
 	// Dir takes the machine's files; Console in it is the kernel's log.
 	Dir string
@@ -128,7 +132,7 @@ func (m Machine) plan(archive *cpio) (plan.Plan, error) {
 		}
 		return order, err
 	}
-	var p plan.Plan
+	p := plan.Plan{Systemd: m.Systemd, Hybrid: m.Hybrid}
 	var err error
 	if p.Modules, err = pack(m.Modules); err != nil {
 		return p, err

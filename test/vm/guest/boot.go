@@ -33,16 +33,28 @@ func early() []mountPoint {
 	}
 }
 
-// system is what an init such as systemd mounts; cgroup v2 only.
-func system() []mountPoint {
-	return []mountPoint{
-		{"cgroup2", "/sys/fs/cgroup", guarded, "nsdelegate,memory_recursiveprot"},
+// cgroups are version 2 alone, or the hybrid of both.
+func cgroups(hybrid bool) []mountPoint {
+	if !hybrid {
+		return []mountPoint{{"cgroup2", "/sys/fs/cgroup", guarded, "nsdelegate,memory_recursiveprot"}}
+	}
+	list := []mountPoint{{"tmpfs", "/sys/fs/cgroup", guarded, "mode=0755"}, {"cgroup2", "/sys/fs/cgroup/unified", guarded, "nsdelegate"},
+		{"cgroup", "/sys/fs/cgroup/systemd", guarded, "none,name=systemd"}}
+	for _, c := range []string{"cpu,cpuacct", "cpuset", "memory", "pids", "blkio", "devices", "freezer", "hugetlb"} {
+		list = append(list, mountPoint{"cgroup", "/sys/fs/cgroup/" + c, guarded, c})
+	}
+	return list
+}
+
+// system is what an init such as systemd mounts.
+func system(hybrid bool) []mountPoint {
+	return append(cgroups(hybrid), []mountPoint{
 		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=620,ptmxmode=000"},
 		{"tmpfs", "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, ""},
 		{"mqueue", "/dev/mqueue", guarded, ""},
 		{"tmpfs", "/run", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 		{"bpf", "/sys/fs/bpf", guarded, "mode=700"},
-	}
+	}...)
 }
 
 func (m mountPoint) mount() error {
@@ -54,6 +66,9 @@ func (m mountPoint) mount() error {
 	}
 	return nil
 }
+
+// systemd is where Debian has it.
+const systemd = "/lib/systemd/systemd"
 
 // initramfs loads the modules and goes over to the disk. A real root matters:
 // pivot_root does not work on the root of an initramfs.
@@ -77,7 +92,7 @@ func initramfs() error {
 	if err := unix.Mount(disk, root, "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mounting %s: %w", disk, err)
 	}
-	if err := carry(root, map[string]string{"/init": "/sbin/init", plan.File: plan.File, plan.Modules: plan.Modules}); err != nil {
+	if err := carry(root, map[string]string{"/init": plan.Guest, plan.File: plan.File, plan.Modules: plan.Modules}); err != nil {
 		return err
 	}
 	for _, m := range early() {
@@ -94,7 +109,10 @@ func initramfs() error {
 	if err := errors.Join(unix.Chroot("."), os.Chdir("/"), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")); err != nil {
 		return fmt.Errorf("entering the disk: %w", err)
 	}
-	return unix.Exec("/sbin/init", []string{"init", stageDisk}, os.Environ())
+	if p.Systemd {
+		return unix.Exec(systemd, []string{systemd}, os.Environ())
+	}
+	return unix.Exec(plan.Guest, []string{"init", stageDisk}, os.Environ())
 }
 
 // carry copies files and directories to other names below root.
@@ -164,8 +182,8 @@ func appear(device string) error {
 	return fmt.Errorf("%s did not appear", device)
 }
 
-func mountSystem() error {
-	for _, m := range system() {
+func mountSystem(hybrid bool) error {
+	for _, m := range system(hybrid) {
 		if err := m.mount(); err != nil {
 			return err
 		}

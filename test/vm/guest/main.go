@@ -1,7 +1,8 @@
 // Guest is the init of the test's virtual machines. In the initramfs it loads
 // the kernel's modules and changes to the disk; there it sets up what a
-// distribution's init would, runs the plan's steps, reports, and ends the
-// machine. As process 1 it does nothing but reap: a child of it does the work.
+// distribution's init would, or leaves that to Debian's systemd, runs the
+// plan's steps, reports, and ends the machine. As process 1 it does nothing
+// but reap: a child of it does the work.
 package main
 
 import (
@@ -18,7 +19,7 @@ import (
 // The stages, by the program's first argument.
 const (
 	stageDisk = "disk"
-	stageWork = "work"
+	stageWork = plan.Work
 )
 
 func main() {
@@ -58,14 +59,16 @@ func work() error {
 			return err
 		}
 	}
-	if err := mountSystem(); err != nil {
-		return err
-	}
-	out, err := openReport()
+	p, err := readPlan()
 	if err != nil {
 		return err
 	}
-	p, err := readPlan()
+	if !p.Systemd {
+		if err := mountSystem(p.Hybrid); err != nil {
+			return err
+		}
+	}
+	out, err := openReport()
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,23 @@ const (
 	Modules = "/modules"
 )
 
+// Guest is the guest's program on the disk.
+const Guest = "/sbin/init"
+
+// Work is its argument that has it run the steps.
+const Work = "work"
+
 // Plan is the life of one virtual machine.
 type Plan struct {
 	// Modules are loaded before the disk is mounted, in this order; each names
 	// a file below Modules.
 	Modules []string
+	// Hybrid has the controllers on version 1 of cgroups, beside an empty
+	// version 2, as systemd does by its "hybrid" mode.
+	Hybrid bool `json:",omitempty"`
+	// Systemd says that Debian's systemd is process 1. The guest is then a
+	// service of its, see Service.
+	Systemd bool `json:",omitempty"`
 	// Steps are run one after another, whatever became of those before.
 	Steps []Step
 }

@@ -1,0 +1,26 @@
+package vm
+
+import (
+	"testing"
+	"time"
+
+	"skiff.dev/skiff/test/e2e/cluster"
+)
+
+// TestSystemd has skiff-oci ask Debian's systemd for cgroups, as podman,
+// containerd and Docker want it wherever systemd runs.
+func TestSystemd(t *testing.T) {
+	wanted(t)
+	m := machine(t, []string{"overlay"})
+	m.Systemd = true
+	for _, err := range []error{m.Disk.Systemd(), m.Disk.Package("podman", "conmon", "golang-github-containers-common")} {
+		if err != nil {
+			t.Fatalf("%v; apt-get install systemd dbus podman", err)
+		}
+	}
+	runtime := cluster.Root() + "/bin/skiff-oci"
+	put(t, m, runtime, runtime)
+	s := suite{path: "test/vm/scope", env: []string{"SKIFF_OCI=" + runtime}}
+	m.Steps = append(m.Steps, s.step(t, m, 8*time.Minute))
+	run(t, m, 12*time.Minute, tell)
+}
