@@ -109,7 +109,7 @@ func (a *app) dispatch(args []string) (int, error) {
 
 // globals reads the flags before the verb.
 func (a *app) globals(fs *flag.FlagSet, args []string) error {
-	fs.StringVar(&a.root, "root", "/run/skiff-oci", "")
+	fs.StringVar(&a.root, "root", defaultRoot(), "")
 	fs.StringVar(&a.logPath, "log", "", "")
 	format := fs.String("log-format", "text", "")
 	fs.BoolVar(&a.debug, "debug", false, "")
@@ -125,6 +125,14 @@ func (a *app) globals(fs *flag.FlagSet, args []string) error {
 	}
 	a.json = *format == "json"
 	return nil
+}
+
+// defaultRoot is the user's own where the machine's is not theirs.
+func defaultRoot() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && oci.UnderUser() {
+		return filepath.Join(dir, "skiff-oci")
+	}
+	return "/run/skiff-oci"
 }
 
 func (a *app) call(name string, args []string) (int, error) {

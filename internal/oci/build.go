@@ -216,7 +216,7 @@ func (cr *creation) planRoot() error {
 		return errors.New("root: must be given")
 	}
 	p.rootPath = root
-	fd, err := mount.Clone(unix.AT_FDCWD, root, true)
+	fd, late, err := cr.tree(root, true)
 	if err != nil {
 		return fmt.Errorf("root.path: %w", err)
 	}
@@ -224,6 +224,10 @@ func (cr *creation) planRoot() error {
 	if !mount.IsDir(fd) {
 		f.Close()
 		return fmt.Errorf("root.path: %q is not a directory", root)
+	}
+	if late {
+		p.rootLate = true
+		return f.Close()
 	}
 	p.rootFD = cr.files.add(f, true)
 	if p.hostMounts {
@@ -293,12 +297,17 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 			mp.source, mp.mapped = in, o.IDMap || len(m.UIDMappings) > 0
 			break
 		}
-		fd, err := cr.openBind(src, image, m, &o)
+		fd, late, err := cr.openBind(src, image, m, &o)
 		if err != nil {
 			return fmt.Errorf("mounts[%d]%w", i, err)
 		}
 		mp.dir = mount.IsDir(fd)
-		mp.fd = cr.files.add(os.NewFile(uintptr(fd), m.Source), true)
+		if f := os.NewFile(uintptr(fd), m.Source); late {
+			defer f.Close()
+			mp.host = src
+		} else {
+			mp.fd = cr.files.add(f, true)
+		}
 		if cr.o.BareBinds {
 			a, err := bindAttrs(&o, fd, cr.mapped())
 			if err != nil { // as if init had met it
@@ -334,26 +343,6 @@ func (cr *creation) imageAt(destination string) *ImageMount {
 		}
 	}
 	return nil
-}
-
-// openBind opens what a bind mount shows. An error begins behind the mount's number.
-func (cr *creation) openBind(src string, image *ImageMount, m *specs.Mount, o *mount.Options) (int, error) {
-	if image != nil {
-		fd, err := cr.openImage(image)
-		if err != nil {
-			return -1, fmt.Errorf(": mounting an image: %w", err)
-		}
-		return fd, nil
-	}
-	fd, err := mount.Clone(unix.AT_FDCWD, src, o.Recursive)
-	if err != nil {
-		return -1, fmt.Errorf(".source: %w", err)
-	}
-	if err := cr.mapMount(fd, m, o); err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf(": %w", err)
-	}
-	return fd, nil
 }
 
 // keyringName is the session keyring that the container's processes share.

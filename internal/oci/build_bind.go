@@ -1,8 +1,11 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"skiff.dev/skiff/internal/kernel/mount"
@@ -74,4 +77,38 @@ func attrsOf(fd int) (uint64, error) {
 		out |= unix.MOUNT_ATTR_STRICTATIME
 	}
 	return out, nil
+}
+
+// openBind opens what a bind mount shows. An error begins behind the mount's number.
+func (cr *creation) openBind(src string, image *ImageMount, m *specs.Mount, o *mount.Options) (fd int, late bool, err error) {
+	if image != nil {
+		if fd, err = cr.openImage(image); err != nil {
+			return -1, false, fmt.Errorf(": mounting an image: %w", err)
+		}
+		return fd, false, nil
+	}
+	if fd, late, err = cr.tree(src, o.Recursive); err != nil {
+		return -1, false, fmt.Errorf(".source: %w", err)
+	}
+	if err := cr.mapMount(fd, m, o); err != nil {
+		unix.Close(fd)
+		return -1, false, fmt.Errorf(": %w", err)
+	}
+	return fd, late, nil
+}
+
+// tree copies the mount at path. An ordinary user has no right to that: the root of the user namespace that is made for
+// the container has it, in the mount namespace that is made with it. Then init comes late and copies it there; the file
+// that is returned only says what it is.
+func (cr *creation) tree(p string, recursive bool) (fd int, late bool, err error) {
+	fd, err = mount.Clone(unix.AT_FDCWD, p, recursive)
+	const both = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
+	if !errors.Is(err, unix.EPERM) || cr.sp.clone&both != both {
+		return fd, false, err
+	}
+	fd, err = unix.Open(p, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, false, &os.PathError{Op: "open", Path: p, Err: err}
+	}
+	return fd, true, nil
 }

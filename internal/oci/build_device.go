@@ -49,7 +49,7 @@ func (cr *creation) planDevices() error {
 		}
 		add(dp)
 	}
-	if !cr.mapped() {
+	if !cr.mapped() && !UnderUser() {
 		return nil
 	}
 	return cr.bindDevices()
@@ -92,19 +92,23 @@ func planDevice(d *specs.LinuxDevice) (devicePlan, error) {
 func (cr *creation) bindDevices() error {
 	for i := range cr.plan.devices {
 		d := &cr.plan.devices[i]
-		fd, err := mount.Clone(unix.AT_FDCWD, d.path, false)
+		fd, late, err := cr.tree(d.path, false)
 		if err != nil {
 			return fmt.Errorf("device %q: %w", d.path, err)
 		}
 		f := os.NewFile(uintptr(fd), d.path)
-		d.bindFD = cr.files.add(f, true)
+		if d.late = late; late {
+			cr.files.owned = append(cr.files.owned, f)
+		} else {
+			d.bindFD = cr.files.add(f, true)
+			// A peer of the host's /dev would carry to the host what a container mounts over its device.
+			if err := mount.SetAttr(fd, mount.Attr{Propagation: unix.MS_PRIVATE}, false); err != nil {
+				return fmt.Errorf("device %q: setting the propagation: %w", d.path, err)
+			}
+		}
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("device %q: fstat: %w", d.path, err)
-		}
-		// A peer of the host's /dev would carry to the host what a container mounts over its device.
-		if err := mount.SetAttr(fd, mount.Attr{Propagation: unix.MS_PRIVATE}, false); err != nil {
-			return fmt.Errorf("device %q: setting the propagation: %w", d.path, err)
 		}
 		if st.Mode&unix.S_IFMT != d.mode&unix.S_IFMT || d.dev != 0 && st.Rdev != d.dev {
 			return fmt.Errorf("device %q: the host's file is another device", d.path)

@@ -60,6 +60,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 		}
 		defer sw.exe.Close()
 	}
+	pl.process.keepGroups = len(pl.process.groups) == 0 && !mayDropGroups(strconv.Itoa(c.Init.PID))
 	pl.process.plainLines = o.PlainLines && o.ConsoleSocket == ""
 	pl.process.newKeyring, pl.process.keyring = !c.rec.OldKeyring, keyringName(c.ID)
 	if err := execAffinity(sw, &pl.process, sp.ExecCPUAffinity); err != nil {

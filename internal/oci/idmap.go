@@ -134,7 +134,7 @@ func userNamespace(uids, gids []syscall.SysProcIDMap) (*os.File, error) {
 	defer done()
 	fd := -1
 	pid, err := syscall.ForkExec(path, []string{"userns"}, &syscall.ProcAttr{Dir: "/", Sys: &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids, GidMappingsEnableSetgroups: true, PidFD: &fd}})
+		Cloneflags: unix.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids, GidMappingsEnableSetgroups: mayDropGroups("self"), PidFD: &fd}})
 	if err != nil {
 		return nil, fmt.Errorf("making a user namespace: %w", err)
 	}

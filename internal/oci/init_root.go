@@ -29,6 +29,9 @@ func (s *initState) attachRoot() error {
 			return fmt.Errorf("setting the propagation of /: %w", err)
 		}
 	}
+	if err := s.openLate(); err != nil {
+		return err
+	}
 	fd, err := s.rootMount()
 	if err != nil {
 		return err
@@ -50,10 +53,32 @@ func (s *initState) attachRoot() error {
 	return mount.Attach(fd, at)
 }
 
+// openLate copies what the parent had no right to, before any path leads elsewhere. Nothing here has a peer any more.
+func (s *initState) openLate() (err error) {
+	for i := range s.mounts {
+		if m := &s.mounts[i]; m.host != "" {
+			if m.fd, err = mount.Clone(unix.AT_FDCWD, m.host, m.recursive); err != nil {
+				return fmt.Errorf("mounts[%d].source: %w", i, err)
+			}
+		}
+	}
+	for i := range s.devices {
+		if d := &s.devices[i]; d.late {
+			if d.bindFD, err = mount.Clone(unix.AT_FDCWD, d.path, false); err != nil {
+				return fmt.Errorf("device %q: %w", d.path, err)
+			}
+		}
+	}
+	return nil
+}
+
 // rootMount is the root as a mount that is attached nowhere.
 func (s *initState) rootMount() (int, error) {
 	if s.rootFD >= 0 {
 		return s.rootFD, nil
+	}
+	if s.rootLate {
+		return mount.Clone(unix.AT_FDCWD, s.rootPath, true)
 	}
 	var attrs int
 	if s.overlay.readonly && s.overlay.upper == "" {

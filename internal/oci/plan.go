@@ -12,6 +12,7 @@ type plan struct {
 
 	rootFD     int    // bind mount of the root directory; -1 with an overlay
 	rootPath   string // of the root directory on the host; empty with an overlay
+	rootLate   bool   // init opens rootPath, see tree
 	overlay    overlayPlan
 	rootProp   uint64
 	noPivot    bool
@@ -66,7 +67,8 @@ type mountPlan struct {
 	fstype      string
 	source      string
 	params      []string
-	fd          int // of a bind mount; -1: source is a path in the root, and may be made by an earlier mount
+	host        string // of a bind mount whose source init opens, see tree
+	fd          int    // of a bind mount; -1: source is a path in the root, and may be made by an earlier mount
 	dir         bool
 	recursive   bool
 	mapped      bool // the parent maps the ids of what fd becomes
@@ -81,7 +83,8 @@ type devicePlan struct {
 	mode     uint32 // with S_IFCHR and its like
 	dev      uint64
 	uid, gid uint32
-	bindFD   int // -1: mknod
+	bindFD   int  // -1: mknod, or what init opens
+	late     bool // init opens path on the host, see tree
 }
 
 type hookPlan struct {
@@ -158,6 +161,7 @@ func (p *plan) code(c *coder) {
 	c.flag(&p.wantSync)
 	coded(c, &p.rootFD)
 	c.str(&p.rootPath)
+	c.flag(&p.rootLate)
 	c.strs(&p.overlay.lower)
 	c.str(&p.overlay.upper)
 	c.str(&p.overlay.work)
@@ -196,6 +200,7 @@ func codeMount(c *coder, m *mountPlan) {
 	c.str(&m.dest)
 	c.str(&m.fstype)
 	c.str(&m.source)
+	c.str(&m.host)
 	c.strs(&m.params)
 	coded(c, &m.fd)
 	c.flag(&m.dir)
@@ -216,6 +221,7 @@ func codeDevice(c *coder, d *devicePlan) {
 	coded(c, &d.uid)
 	coded(c, &d.gid)
 	coded(c, &d.bindFD)
+	c.flag(&d.late)
 }
 
 func codeHook(c *coder, h *hookPlan) {

@@ -103,8 +103,11 @@ func Load(stateDir, id string) (*Container, error) {
 	if err := json.Unmarshal(b, &c.rec); err != nil {
 		return nil, fmt.Errorf("loading container %q: %s: %w", id, recordFile, err)
 	}
-	if c.cg, err = cgroup.Reopen(c.rec.Cgroup, c.rec.CgroupDirs); err != nil {
-		return nil, fmt.Errorf("loading container %q: %w", id, err)
+	c.cg = cgroup.None()
+	if c.rec.Cgroup != "" {
+		if c.cg, err = cgroup.Reopen(c.rec.Cgroup, c.rec.CgroupDirs); err != nil {
+			return nil, fmt.Errorf("loading container %q: %w", id, err)
+		}
 	}
 	c.Init = &Process{PID: c.rec.PID}
 	if c.rec.PID > 0 && c.rec.Boot == bootID() {

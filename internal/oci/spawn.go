@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -202,8 +203,9 @@ func (s *spawn) fork() (*child, error) {
 	}
 	s.cloneInto(attr.Sys)
 	if len(s.uids) > 0 {
-		attr.Sys.Credential = &syscall.Credential{}
-		attr.Sys.GidMappingsEnableSetgroups = true
+		groups := mayDropGroups("self")
+		attr.Sys.Credential = &syscall.Credential{NoSetGroups: !groups}
+		attr.Sys.GidMappingsEnableSetgroups = groups
 	}
 	path, done, err := execPath(exe, fds)
 	if err != nil {
@@ -216,6 +218,13 @@ func (s *spawn) fork() (*child, error) {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
 	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: len(s.tasks) > 0}, nil
+}
+
+// mayDropGroups tells whether a process, or for "self" one in a new user namespace of ours, can change its groups: a user
+// who is root nowhere could leave one by that which denies it something (user_namespaces(7), "setgroups").
+func mayDropGroups(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/setgroups")
+	return (err != nil || strings.TrimSpace(string(b)) != "deny") && (pid != "self" || os.Geteuid() == 0)
 }
 
 func (s *spawn) cloneInto(attr *syscall.SysProcAttr) {

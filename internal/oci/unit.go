@@ -26,7 +26,7 @@ type scope struct {
 func (cr *creation) planScope() (err error) {
 	s := &cr.scope
 	slice, p := "system.slice", ""
-	if s.user = underUser(); s.user {
+	if s.user = UnderUser(); s.user {
 		slice = "user.slice"
 	}
 	if cr.o.Spec.Linux != nil {
@@ -121,9 +121,9 @@ func unitCgroup(pid int, v2 bool) (string, error) {
 	return "", fmt.Errorf("reading cgroup of process %d: no line of systemd's", pid)
 }
 
-// underUser tells whether the caller has no say in the machine's systemd, but may have one of its own: an ordinary user,
+// UnderUser tells whether the caller has no say in the machine's systemd, but may have one of its own: an ordinary user,
 // or the root of a user namespace.
-func underUser() bool {
+func UnderUser() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return os.Geteuid() != 0 || err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
 }

@@ -144,6 +144,9 @@ func Reopen(p string, dirs []string) (*Manager, error) {
 	return m, nil
 }
 
+// None stands for no cgroup at all: a user without rights to any makes containers without limits.
+func None() *Manager { return &Manager{} }
+
 // Relative tells whether the path was relative to the caller's own cgroup.
 func (m *Manager) Relative() bool { return !path.IsAbs(m.Path) }
 
@@ -201,6 +204,9 @@ func (m *Manager) Exists() bool {
 // Procs lists the processes of the cgroup and of all cgroups below it.
 func (m *Manager) Procs() ([]int, error) {
 	dir := m.Dir("pids")
+	if dir == "" && len(m.dirs) == 0 {
+		return nil, nil
+	}
 	if dir == "" {
 		dir = m.dirs[0]
 	}
