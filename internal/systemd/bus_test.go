@@ -87,6 +87,11 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q was taken as %v", text, got)
 		}
 	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/none")
+	if _, err := Dial(true); err == nil || !strings.Contains(err.Error(), "/none: no such file") || !strings.Contains(err.Error(), "let the caller use cgroupfs") {
+		t.Errorf("a bus that is not there: %v", err)
+	}
 	t.Setenv("XDG_RUNTIME_DIR", "")
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
 	if _, err := Dial(true); err == nil || !strings.Contains(err.Error(), "XDG_RUNTIME_DIR") {

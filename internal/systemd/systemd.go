@@ -15,6 +15,7 @@ package systemd
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -42,6 +43,9 @@ const (
 // Dial connects to the machine's systemd, or to that of the calling user.
 func Dial(user bool) (*Manager, error) {
 	c, err := dial(user)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("connecting to systemd: %w: if it does not run here, let the caller use cgroupfs (podman: --cgroup-manager=cgroupfs, containerd: SystemdCgroup = false)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to systemd: %w", err)
 	}
