@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // placesDir is the lowest layer of every container's root: the places that
@@ -38,5 +39,5 @@ func (s *Service) lowerOf(rec *containerRecord, owner *sandboxRecord) []string {
 	if usersOf(owner.Config) != nil {
 		return rec.Lower
 	}
-	return append(rec.Lower[:len(rec.Lower):len(rec.Lower)], s.placesDir())
+	return append(slices.Clip(rec.Lower), s.placesDir())
 }
