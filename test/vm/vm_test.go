@@ -173,7 +173,7 @@ func TestHybrid(t *testing.T) {
 	m.Hybrid = true
 	runtime := cluster.Root() + "/bin/skiff-oci"
 	put(t, m, runtime, runtime)
-	for _, s := range []suite{{path: "internal/kernel/cgroup"}, {path: "internal/oci"}} {
+	for _, s := range []suite{{path: "internal/kernel/cgroup"}, {path: "internal/oci", run: "^Test(Life|Exec|UserNamespace|BornInCgroups)$"}} {
 		s.env = []string{"SKIFF_OCI=" + runtime}
 		m.Steps = append(m.Steps, s.step(t, m, 6*time.Minute))
 	}
