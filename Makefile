@@ -44,27 +44,31 @@ $(HELLO): bin/hello
 demo: build ## start a cluster, deploy examples/hello, call it in three ways
 	go run ./test/demo
 
-# A package may bring a service (nginx): policy-rc.d keeps it from being started.
+# A package may bring a service (nginx, dbus): policy-rc.d keeps it from being started.
+define install
+@dpkg -s $(1) >/dev/null 2>&1 || { \
+	policy=/usr/sbin/policy-rc.d; test -e $$policy || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
+endef
+
 deps: ## install what the tests need beside Go (Debian's packages)
-	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
-		policy=/usr/sbin/policy-rc.d; test -e $$policy || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; }
+	$(call install,$(PACKAGES))
 
 test: deps build ## run all tests
 	go test -timeout 20m ./internal/... ./cmd/...
 	go test -timeout 30m -p 1 ./test/...
 
 deps-vm:
-	@dpkg -s $(PACKAGES_VM) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES_VM) >/dev/null; }
+	$(call install,$(PACKAGES_VM))
 
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
-	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 80m ./test/vm
+	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 50m ./test/vm
 
 conformance-cri: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
 	go run ./test/conformance/cri
 
 deps-perf:
-	@dpkg -s $(PACKAGES_PERF) >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES_PERF) >/dev/null; }
+	$(call install,$(PACKAGES_PERF))
 
 perf: deps-perf build ## print the benchmarks and hold them against their budgets
 	go run ./test/perf
