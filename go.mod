@@ -1,4 +1,4 @@
-module skiff.dev/skiff
+module go.skiff.dev/skiff
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module skiff.dev/skiff/tools
+module go.skiff.dev/skiff/tools
 
 go 1.26.0
 

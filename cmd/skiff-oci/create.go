@@ -10,7 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // createFlags are what create and run have in common.

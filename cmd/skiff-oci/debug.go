@@ -8,8 +8,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/seccomp"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // The debug log tells the stages in runc's words, which those who read its log look for (nsexec and setns_init are

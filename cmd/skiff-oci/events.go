@@ -11,8 +11,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // event is one line of `events`, in runc's shape.

@@ -12,8 +12,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // list of strings given by repeating a flag.

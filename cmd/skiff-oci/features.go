@@ -6,11 +6,11 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
-	"skiff.dev/skiff/internal/kernel/caps"
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/seccomp"
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/kernel/caps"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 func (a *app) features(args []string) (int, error) {

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // passedOn are the signals that a user or an init system sends to a program. Not among them: what the kernel sends

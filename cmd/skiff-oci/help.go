@@ -7,7 +7,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 func (a *app) usage() (int, error) {

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 func (a *app) list(args []string) (int, error) {

@@ -10,8 +10,8 @@ package main
 import (
 	"os"
 
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // A container's init does its work here: see oci.InitMain.

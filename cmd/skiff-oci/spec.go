@@ -9,8 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 func (a *app) spec(args []string) (int, error) {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // subCgroups reads the values of `exec --cgroup`, each [controller[,controller...]:]path. A path without controllers is

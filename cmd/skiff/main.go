@@ -5,9 +5,12 @@ package main
 import (
 	"os"
 
-	"skiff.dev/skiff/internal/cli"
+	"go.skiff.dev/skiff/internal/cli"
+	"go.skiff.dev/skiff/internal/early"
+	_ "go.skiff.dev/skiff/internal/early/words"
 )
 
 func main() {
+	early.Collect()
 	os.Exit(cli.Run(os.Args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // Cgroup is a control group with its limits and its usage. Limits of -1 are none.

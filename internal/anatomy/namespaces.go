@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // self asks for the namespaces of this process, which are the host's.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // Process is one process of a part.

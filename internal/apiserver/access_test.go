@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
-	"skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/pki"
 )
 
 // tlsClient is a client that comes from outside with a certificate.

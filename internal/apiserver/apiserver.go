@@ -23,10 +23,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/pki"
-	"skiff.dev/skiff/internal/store"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/store"
 )
 
 // Users and groups of skiff's own parts.

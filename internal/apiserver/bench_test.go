@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
 )
 
 // BenchmarkStart is a start from nothing, keys and certificates included, until

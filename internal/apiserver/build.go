@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/netip"
 
-	"skiff.dev/skiff/internal/apiserver/admission"
-	"skiff.dev/skiff/internal/apiserver/authn"
-	"skiff.dev/skiff/internal/apiserver/authz"
-	"skiff.dev/skiff/internal/apiserver/resource"
-	"skiff.dev/skiff/internal/apiserver/review"
+	"go.skiff.dev/skiff/internal/apiserver/admission"
+	"go.skiff.dev/skiff/internal/apiserver/authn"
+	"go.skiff.dev/skiff/internal/apiserver/authz"
+	"go.skiff.dev/skiff/internal/apiserver/resource"
+	"go.skiff.dev/skiff/internal/apiserver/review"
 )
 
 // policy is who is believed and what he may do.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/pki"
 )
 
 // servingCert is the server's certificate: issued at start, issued again when a

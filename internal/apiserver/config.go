@@ -12,8 +12,8 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	basecompatibility "k8s.io/component-base/compatibility"
 
-	"skiff.dev/skiff/internal/apiserver/authn"
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/apiserver/authn"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 
-	"skiff.dev/skiff/internal/apiserver/authn"
+	"go.skiff.dev/skiff/internal/apiserver/authn"
 )
 
 // localTransport carries requests of skiff's own parts to the API by function

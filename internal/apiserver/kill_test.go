@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
 )
 
 // childDir names the directory for the child process of TestKill.

@@ -14,7 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/pki"
 )
 
 // kubeletUser is the name the API server shows to kubelets

@@ -21,7 +21,7 @@ import (
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
-	"skiff.dev/skiff/internal/apiserver/openapi"
+	"go.skiff.dev/skiff/internal/apiserver/openapi"
 )
 
 // openAPIConfigs says how the schemas are made.

@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
 )
 
 func TestPodGetsItsAccount(t *testing.T) {

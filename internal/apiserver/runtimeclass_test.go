@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
 )
 
 // TestRuntimeClass creates classes, good and bad, and pods of them.

@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
-	"skiff.dev/skiff/internal/apiserver/resource"
+	"go.skiff.dev/skiff/internal/apiserver/resource"
 )
 
 func newScheme() (*runtime.Scheme, serializer.CodecFactory) {

@@ -17,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 
-	"skiff.dev/skiff/internal/apiserver"
-	"skiff.dev/skiff/internal/apiserver/apitest"
-	"skiff.dev/skiff/internal/pki"
-	"skiff.dev/skiff/internal/store"
+	"go.skiff.dev/skiff/internal/apiserver"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/store"
 )
 
 // TestConsistentListDoesNotWait lists one kind while another is written: the

@@ -23,8 +23,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
-	"skiff.dev/skiff/internal/apiserver/resource"
-	"skiff.dev/skiff/internal/store"
+	"go.skiff.dev/skiff/internal/apiserver/resource"
+	"go.skiff.dev/skiff/internal/store"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
 )
 
 func whoAmI(t *testing.T, client kubernetes.Interface) (authenticationv1.UserInfo, error) {

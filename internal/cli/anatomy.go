@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/anatomy"
+	"go.skiff.dev/skiff/internal/anatomy"
 )
 
 func anatomyVerb(c *command) *cobra.Command {

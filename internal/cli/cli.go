@@ -18,8 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/control"
 )
 
 // The exit codes of skiff.

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/daemon"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/daemon"
 )
 
 // detach starts the daemon as a session of its own, shows its progress, and

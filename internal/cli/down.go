@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/daemon"
+	"go.skiff.dev/skiff/internal/daemon"
 )
 
 func downVerb(c *command) *cobra.Command {

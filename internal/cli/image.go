@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 
-	"skiff.dev/skiff/internal/control"
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/image/imageapi"
+	"go.skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image/imageapi"
 )
 
 func imageVerb(c *command) *cobra.Command {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 func imageInspect(c *command) *cobra.Command {

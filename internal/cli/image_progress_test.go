@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // What an archive calls its layers is shown, and cannot speak to the terminal.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/control"
 )
 
 func inspectVerb(c *command) *cobra.Command {

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	api "k8s.io/client-go/tools/clientcmd/api"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/daemon"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/daemon"
 )
 
 func kubeconfigVerb(c *command) *cobra.Command {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/ocibin"
+	"go.skiff.dev/skiff/internal/ocibin"
 )
 
 func ociVerb(c *command) *cobra.Command {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/control"
 )
 
 func statusVerb(c *command) *cobra.Command {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/control"
-	"skiff.dev/skiff/internal/daemon"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/daemon"
 )
 
 func upVerb(c *command) *cobra.Command {

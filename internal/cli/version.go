@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 func versionVerb(c *command) *cobra.Command {

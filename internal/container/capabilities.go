@@ -7,8 +7,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/kernel/caps"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/kernel/caps"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 // capabilities applies what the pod adds and drops to the default. Inheritable

@@ -16,9 +16,9 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // TestMain lets the test binary play skiff-oci: supervisor and init.

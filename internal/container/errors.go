@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // statusOf gives an error the gRPC code that the CRI's clients expect, and says

@@ -14,7 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 func TestPodLife(t *testing.T) {

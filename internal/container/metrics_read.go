@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // interfaceCounters are one network interface's.

@@ -11,9 +11,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/oci/defaults"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // PortForward connects a stream to a port on the pod's own loopback address.

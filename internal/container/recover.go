@@ -9,7 +9,7 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // loadRecords fills the tables from disk. A record that cannot be read is

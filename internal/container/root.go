@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // makeRoot makes what the container writes to: a layer over the image's, or a

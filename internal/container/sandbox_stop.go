@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // StopPodSandbox ends the containers of a sandbox, takes its network away and

@@ -16,7 +16,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
 
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 const (

@@ -12,9 +12,9 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // Network gives sandboxes their addresses.

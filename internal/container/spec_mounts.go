@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 // addMounts lists the mounts: the kernel's file systems, the sandbox's files,

@@ -14,7 +14,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming"
 	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // Streaming serves exec, attach and port forwarding by streams.

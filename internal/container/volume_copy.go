@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // copyVolume fills a fresh directory with what the image has at a path. It goes

@@ -19,9 +19,9 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
-	"skiff.dev/skiff/internal/controllers"
-	"skiff.dev/skiff/internal/scheduler"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/controllers"
+	"go.skiff.dev/skiff/internal/scheduler"
 )
 
 const nodeName = "test-node"

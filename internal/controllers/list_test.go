@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/metadata"
 
-	"skiff.dev/skiff/internal/controllers"
+	"go.skiff.dev/skiff/internal/controllers"
 )
 
 // notControllers are the directories beside the controllers' own.

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"os"
 
-	"skiff.dev/skiff/internal/container"
-	"skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/container"
+	"go.skiff.dev/skiff/internal/podnet"
 )
 
 // podNetwork gives the container layer the network in the container layer's

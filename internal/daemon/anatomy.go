@@ -9,8 +9,8 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/anatomy"
-	"skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/anatomy"
+	"go.skiff.dev/skiff/internal/control"
 )
 
 // The labels that the node agent gives to sandboxes and containers.

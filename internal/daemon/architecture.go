@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 // Drawing draws the components as ARCHITECTURE.md shows them: in start order,

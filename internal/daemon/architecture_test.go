@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 var update = flag.Bool("update", false, "write the drawing into ARCHITECTURE.md")

@@ -4,7 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
-	"skiff.dev/skiff/internal/image/archives"
+	"go.skiff.dev/skiff/internal/image/archives"
 )
 
 // room tells that images were collected.

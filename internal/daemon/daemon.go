@@ -14,12 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"skiff.dev/skiff/internal/apiserver"
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/supervisor"
-	"skiff.dev/skiff/internal/telemetry"
+	"go.skiff.dev/skiff/internal/apiserver"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/telemetry"
 )
 
 // Options is what Run needs.

@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"time"
 
-	"skiff.dev/skiff/internal/helloimage"
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/image/imageapi"
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/helloimage"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image/imageapi"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // imageSpare is how long after its import or last use an image is not

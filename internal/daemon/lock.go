@@ -8,7 +8,7 @@ import (
 	"sync"
 	"syscall"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 // lockMachine holds up other skiffs of this machine that start at the same time,

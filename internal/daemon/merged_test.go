@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 const theirs = `apiVersion: v1

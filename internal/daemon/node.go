@@ -5,16 +5,16 @@ import (
 	"net/netip"
 	"path/filepath"
 
-	"skiff.dev/skiff/internal/container"
-	"skiff.dev/skiff/internal/dns"
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/kubelet"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/ocibin"
-	"skiff.dev/skiff/internal/podnet"
-	"skiff.dev/skiff/internal/proxy"
-	"skiff.dev/skiff/internal/supervisor"
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/container"
+	"go.skiff.dev/skiff/internal/dns"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/kubelet"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/ocibin"
+	"go.skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/proxy"
+	"go.skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 // nodeComponents lists the node in start order.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/pki"
 )
 
 // nodeTLS is how the node API identifies itself and whom it lets in.

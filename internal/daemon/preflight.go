@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 // need is a feature of the kernel without which no pod can run.

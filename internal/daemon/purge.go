@@ -12,9 +12,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/podnet"
 )
 
 // purgeStep removes one kind of trace.

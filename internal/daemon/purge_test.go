@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 // TestPurgeKeepsArchives: the cluster goes, files that somebody dropped into the

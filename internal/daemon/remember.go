@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 // rememberedIn is where a running skiff notes what it was started with, so that

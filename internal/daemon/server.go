@@ -10,12 +10,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
-	"skiff.dev/skiff/internal/apiserver"
-	"skiff.dev/skiff/internal/controllers"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/pki"
-	"skiff.dev/skiff/internal/scheduler"
-	"skiff.dev/skiff/internal/store"
+	"go.skiff.dev/skiff/internal/apiserver"
+	"go.skiff.dev/skiff/internal/controllers"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/scheduler"
+	"go.skiff.dev/skiff/internal/store"
 )
 
 // serverComponents lists the control plane in start order.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/config"
 )
 
 // settled is what a skiff chose at its first start and keeps: the cluster's

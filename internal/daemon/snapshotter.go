@@ -3,8 +3,8 @@ package daemon
 import (
 	"os"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // snapshotter is how containers get their roots, and why not as overlays.

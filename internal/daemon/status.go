@@ -12,11 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"skiff.dev/skiff/internal/control"
-	"skiff.dev/skiff/internal/controllers"
-	"skiff.dev/skiff/internal/reconcile"
-	"skiff.dev/skiff/internal/supervisor"
-	"skiff.dev/skiff/internal/version"
+	"go.skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/controllers"
+	"go.skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/version"
 )
 
 // serveControl answers the `skiff` command.

@@ -9,9 +9,9 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/control"
-	"skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/control"
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // stopGrace is how long the processes of a pod have to end on TERM when the

@@ -34,7 +34,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 // Deps is what a Server needs.

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
-	"skiff.dev/skiff/internal/endpoint"
+	"go.skiff.dev/skiff/internal/endpoint"
 )
 
 // view turns the informers' events into changes of the names, one service at a

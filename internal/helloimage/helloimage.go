@@ -25,7 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // Ref is the image's name.

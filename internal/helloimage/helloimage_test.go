@@ -8,7 +8,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 func TestArchiveImports(t *testing.T) {

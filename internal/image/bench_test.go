@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // layerOf makes a layer like a distribution's: many small files, some large.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func openStore(t *testing.T, opts Options) *Store {

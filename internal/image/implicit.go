@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // inherit gives directories that a layer's tar only implies (it has

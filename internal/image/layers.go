@@ -10,8 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/internal/image/unpack"
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/image/unpack"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Names in the store's directory; see the package's documentation.

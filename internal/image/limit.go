@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // freeExpansion is how much a layer may expand before its ratio is looked at:

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"skiff.dev/skiff/internal/image/unpack"
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/image/unpack"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Where overlayfs does not work, an image's layers are merged into one tree of

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // hiding is an image whose second layer hides a file of the first.

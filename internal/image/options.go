@@ -7,7 +7,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // Options are what a store needs from its owner.

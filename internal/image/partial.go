@@ -13,8 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/internal/image/registry"
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 const (

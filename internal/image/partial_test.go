@@ -19,8 +19,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // ranged is a registry of one image whose layer does not shrink, with a limit on

@@ -10,7 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // The best variant that the machine can run is taken, and none that it cannot.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Thresholds say when images are collected, as upstream's kubelet has it.

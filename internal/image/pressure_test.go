@@ -12,10 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/test/testimage"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // smallDisk opens a store on a file system of 32 MiB.

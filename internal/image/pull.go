@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // pullWorkers is how many layers of one pull are fetched and unpacked at a time.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // hangUp ends the connection without an answer.

@@ -3,7 +3,7 @@ package image
 import (
 	"context"
 
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // openRepository finds out where ref can be read, and with which credentials.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/internal/image/registry"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // node is a store with a directory of settings, as /etc/skiff is.

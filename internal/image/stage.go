@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/internal/image/unpack"
+	"go.skiff.dev/skiff/internal/image/unpack"
 )
 
 // stage is a private directory of one import or pull. What is in it becomes

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func importNamed(t *testing.T, s *Store, name, content string) Image {

@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/internal/image/unpack"
+	"go.skiff.dev/skiff/internal/image/unpack"
 )
 
 // verifySuspects verifies the image's layers that were on disk when a boot

@@ -11,7 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/kubelet/nodeapi"
+	"go.skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
 // apiServer is the node API while it runs; without TLS there is none.

@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"skiff.dev/skiff/internal/container"
-	"skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/container"
+	"go.skiff.dev/skiff/internal/podnet"
 )
 
 // testNetwork is the pod network in the container layer's words.

@@ -13,7 +13,7 @@ import (
 	kubelettypes "k8s.io/kubelet/pkg/types"
 	"sigs.k8s.io/yaml"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // containerConfig is one container as the CRI describes it. image is the

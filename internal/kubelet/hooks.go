@@ -11,7 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/kubelet/probe"
+	"go.skiff.dev/skiff/internal/kubelet/probe"
 )
 
 // hookBody bounds what is read of a hook's HTTP answer.

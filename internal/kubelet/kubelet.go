@@ -31,9 +31,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
-	"skiff.dev/skiff/internal/kubelet/probe"
-	"skiff.dev/skiff/internal/kubelet/volume"
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/kubelet/probe"
+	"go.skiff.dev/skiff/internal/kubelet/volume"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 // userAgent names the node agent in its requests to pods. Charts and ingress

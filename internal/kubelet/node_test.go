@@ -22,17 +22,17 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
-	"skiff.dev/skiff/internal/apiserver/apitest"
-	"skiff.dev/skiff/internal/container"
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/pki"
-	"skiff.dev/skiff/internal/podnet"
-	"skiff.dev/skiff/internal/supervisor"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/apiserver/apitest"
+	"go.skiff.dev/skiff/internal/container"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/supervisor"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 const testNode = "test-node"
@@ -98,7 +98,7 @@ func (c *testCluster) program() (*os.File, error) {
 	if given := os.Getenv("SKIFF_OCI"); given != "" {
 		path = given
 	} else if _, err := os.Stat(path); err != nil {
-		build := exec.Command("go", "build", "-o", path, "skiff.dev/skiff/cmd/skiff-oci")
+		build := exec.Command("go", "build", "-o", path, "go.skiff.dev/skiff/cmd/skiff-oci")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("building skiff-oci: %w: %s", err, out)

@@ -10,7 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	skiffversion "skiff.dev/skiff/internal/version"
+	skiffversion "go.skiff.dev/skiff/internal/version"
 )
 
 // systemInfo says what the node runs on.

@@ -10,7 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/kubelet/probe"
+	"go.skiff.dev/skiff/internal/kubelet/probe"
 )
 
 // probeKey names a probe that runs: one kind for one run of a container.

@@ -14,7 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubelettypes "k8s.io/kubelet/pkg/types"
 
-	"skiff.dev/skiff/internal/kubelet/volume"
+	"go.skiff.dev/skiff/internal/kubelet/volume"
 )
 
 // podHandler hands the API's pods of this node to their workers.

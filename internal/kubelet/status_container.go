@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
-	"skiff.dev/skiff/internal/kubelet/nodeapi"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kubelet/nodeapi"
 )
 
 // containerStatus is the status of one container.

@@ -10,7 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"skiff.dev/skiff/internal/kubelet/probe"
+	"go.skiff.dev/skiff/internal/kubelet/probe"
 )
 
 // worker is the state machine of one pod. Its loop is the only goroutine that

@@ -6,7 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/kubelet/probe"
+	"go.skiff.dev/skiff/internal/kubelet/probe"
 )
 
 // note turns what a plan says about crash loops into memory and events.

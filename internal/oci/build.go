@@ -14,8 +14,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 )
 
 // makePlan translates the configuration into what init does, and opens every file that init needs from the host.

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 func TestBindAttrs(t *testing.T) {

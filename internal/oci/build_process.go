@@ -8,8 +8,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/caps"
-	"skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/kernel/caps"
+	"go.skiff.dev/skiff/internal/kernel/seccomp"
 )
 
 // planProcess translates a process; s is the container's whole configuration.

@@ -14,7 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // creation is one Create on its way; undo holds what to take back, newest last.

@@ -9,7 +9,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // useCgroup names the container's cgroup.

@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 )
 
 // Exec runs one more process in the container: it joins init's namespaces and cgroup and is a child of the caller.

@@ -9,8 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 // FuzzSpec: any config.json is refused in words, or becomes a plan that init reads as it was written.

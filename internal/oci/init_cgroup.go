@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // mountCgroups shows the container its own cgroup. Version 2 is one file system. Version 1 is a tmpfs with one

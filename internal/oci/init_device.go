@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // deviceLinks are the links that runtime-spec and every libc expect in /dev.

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 )
 
 func (s *initState) enterNamespaces() error {

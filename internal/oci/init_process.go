@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/caps"
-	"skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/kernel/caps"
+	"go.skiff.dev/skiff/internal/kernel/seccomp"
 )
 
 func (s *initState) syncHooks() error {

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // attachRoot makes the new root a mount in the container's mount namespace, because pivot_root wants a mount point.

@@ -8,8 +8,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/netdev"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/netdev"
 )
 
 // netDeviceName is the device's name in the container.

@@ -16,9 +16,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 // TestMain also is init: Create runs this very program in the container.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // Process is a process that Create or Exec made. Its parent is the caller.

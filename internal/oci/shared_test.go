@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 )
 
 // TestSharedHost runs containers where "/" and /dev are shared mounts, as systemd makes them on nearly every host:

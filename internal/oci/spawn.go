@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/pidfd"
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // spawn describes one clone of init.

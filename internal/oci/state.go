@@ -13,7 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // Status reads the state's one word live: a process that is gone or a zombie means stopped; a start socket that is

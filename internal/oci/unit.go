@@ -9,8 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/systemd"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/systemd"
 )
 
 // scope is a container's unit while it is being made.

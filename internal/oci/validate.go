@@ -9,9 +9,9 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/netdev"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/netdev"
 )
 
 // Validate checks what the kernel would only refuse later, or never, and names the field.

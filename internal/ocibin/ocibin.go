@@ -11,7 +11,7 @@ import (
 	"io/fs"
 	"os"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // The directory always holds a README, so that a clean clone builds.

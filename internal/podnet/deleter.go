@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
 )
 
 // deleter removes links. The kernel waits for a grace period for each removal;

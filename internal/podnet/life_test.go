@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/internal/kernel/netlink"
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // host is what Teardown must leave as it was.

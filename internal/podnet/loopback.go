@@ -3,7 +3,7 @@ package podnet
 import (
 	"net/netip"
 
-	"skiff.dev/skiff/internal/relay"
+	"go.skiff.dev/skiff/internal/relay"
 )
 
 // openLoopback answers a pod's host ports on the host's loopback, where the

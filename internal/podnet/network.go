@@ -13,9 +13,9 @@ import (
 	"slices"
 	"sync"
 
-	"skiff.dev/skiff/internal/kernel/netlink"
-	"skiff.dev/skiff/internal/kernel/nft"
-	"skiff.dev/skiff/internal/relay"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/relay"
 )
 
 // podInterface is the name of the link inside the pod.

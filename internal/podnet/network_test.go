@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 )
 
 func options(tb testing.TB) Options {

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // Maps of the host ports: on all of the node's addresses, on one of them, and

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/netlink"
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // Start sets up bridge, forwarding and masquerading. It may be called again,

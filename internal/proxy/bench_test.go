@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // load makes n services of three endpoints each.

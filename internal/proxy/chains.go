@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // Priorities around those that the kernel names (linux/netfilter_ipv4.h):

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/netlink"
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // cleanup remembers, between plan and after, whose clients the kernel must

@@ -22,9 +22,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/internal/kernel/nft"
-	"skiff.dev/skiff/internal/podnet"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/podnet"
 )
 
 // cluster is a node with pods, a host outside, and a running proxy.

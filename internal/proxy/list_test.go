@@ -4,8 +4,8 @@ import (
 	"os/exec"
 	"testing"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // People look at the rules with the nft program: it must understand them.

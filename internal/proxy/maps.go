@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/nftables/expr"
 
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // The maps, once per IP family. A frontend is an address, protocol and port;

@@ -31,8 +31,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/record"
 
-	"skiff.dev/skiff/internal/kernel/nft"
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 // LocalService is a service of the node itself that needs no object of the

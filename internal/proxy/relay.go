@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/relay"
+	"go.skiff.dev/skiff/internal/relay"
 )
 
 // relays answer node ports on the host's loopback. Packets to 127.0.0.1 cannot

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"skiff.dev/skiff/internal/kernel/nft"
+	"go.skiff.dev/skiff/internal/kernel/nft"
 )
 
 // state is what the kernel has, what it should have, and where the two may

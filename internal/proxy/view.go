@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
-	"skiff.dev/skiff/internal/endpoint"
+	"go.skiff.dev/skiff/internal/endpoint"
 )
 
 // view is the cluster as the proxy sees it: services, their slices, and the

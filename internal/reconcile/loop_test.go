@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 // start runs a loop inside of a synctest bubble and returns its stop.

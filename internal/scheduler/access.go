@@ -1,6 +1,6 @@
 package scheduler
 
-import "skiff.dev/skiff/internal/reconcile"
+import "go.skiff.dev/skiff/internal/reconcile"
 
 // Reads declares what the scheduler reads.
 func (s *Scheduler) Reads() []reconcile.Access {

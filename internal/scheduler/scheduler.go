@@ -38,7 +38,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 const (

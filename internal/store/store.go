@@ -20,7 +20,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
-	"skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/lifecycle"
 )
 
 // startTimeout bounds the start. A slow disk is slow, not fatal; but an etcd

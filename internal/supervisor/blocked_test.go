@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // disk is a file system that can be made to hang: who writes to it waits, in the kernel, until it is thawed.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 )
 
 // TestOwnCgroup starts a supervisor that leaves the cgroup of who started it.

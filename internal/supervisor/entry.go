@@ -11,7 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // entry is one container in the supervisor.

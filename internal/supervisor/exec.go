@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // doExec runs a process with the client's descriptors, or gives the client the

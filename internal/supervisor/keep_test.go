@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // TestTerminalOutlivesSupervisor kills and replaces the supervisor of a container with a terminal.

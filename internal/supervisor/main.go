@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // Exit codes of the role.

@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/cgroup"
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
 // A container of a foreign OCI runtime (runc, crun, runsc) is no child of the

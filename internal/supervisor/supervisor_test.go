@@ -17,7 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // TestMain lets the test binary play skiff-oci: supervisor and init.

@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-const module = "skiff.dev/skiff/"
+const module = "go.skiff.dev/skiff/"
 
 // pkg is what `go list` says of a package.
 type pkg struct {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // importBytes is the size of the image that is imported; half of it cannot be

@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"testing"
 
-	"skiff.dev/skiff/internal/anatomy"
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/internal/anatomy"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // many pods run while the daemon is killed.

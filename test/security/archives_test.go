@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func mustJSON(t testing.TB, v any) []byte {

@@ -13,8 +13,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 // box is a container whose root file system a test makes hostile.

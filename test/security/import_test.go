@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // store is a fresh store beside a canary.

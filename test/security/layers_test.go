@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // hostileLayer is one layer that tries something.

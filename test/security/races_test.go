@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/kernel/mount"
-	"skiff.dev/skiff/internal/kubelet/volume"
+	"go.skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kubelet/volume"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"testing"
 
-	"skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // TestMain also is init, and the hostile program of an image: the containers of

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // Every image that tests use is imported, and its program runs in it.

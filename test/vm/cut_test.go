@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
-	"skiff.dev/skiff/test/vm/emulator"
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/vm/emulator"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // archives puts the images onto the disk: busybox below, a file of random bytes

@@ -3,8 +3,8 @@ package vm
 import (
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // nested starts skiff as a container would: in a cgroup namespace whose root

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // TestSystemd has skiff-oci ask Debian's systemd for cgroups, as podman,

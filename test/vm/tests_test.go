@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/vm/emulator"
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/vm/emulator"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // suite is a package whose tests are run in the machine.

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/vm/emulator"
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/vm/emulator"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // drivers are the modules without which the machine has no disk and no network.

@@ -24,11 +24,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"skiff.dev/skiff/internal/apiserver"
-	"skiff.dev/skiff/internal/config"
-	"skiff.dev/skiff/internal/lifecycle"
-	"skiff.dev/skiff/internal/pki"
-	"skiff.dev/skiff/internal/store"
+	"go.skiff.dev/skiff/internal/apiserver"
+	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/lifecycle"
+	"go.skiff.dev/skiff/internal/pki"
+	"go.skiff.dev/skiff/internal/store"
 )
 
 // NodeIP is the address of the pretended node (TEST-NET-1, RFC 5737).

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 
-	"skiff.dev/skiff/internal/apiserver/resource"
+	"go.skiff.dev/skiff/internal/apiserver/resource"
 )
 
 // Issuer signs tokens of service accounts.

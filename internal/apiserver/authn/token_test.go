@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
-	"skiff.dev/skiff/internal/apiserver/resource"
+	"go.skiff.dev/skiff/internal/apiserver/resource"
 )
 
 const testIssuer = "https://kubernetes.default.svc.cluster.local"

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
-	"skiff.dev/skiff/internal/apiserver/authn"
+	"go.skiff.dev/skiff/internal/apiserver/authn"
 )
 
 // parts are the users that skiff's own parts act as. Certificates and

@@ -7,14 +7,14 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"skiff.dev/skiff/internal/apiserver/resource/apps"
-	"skiff.dev/skiff/internal/apiserver/resource/config"
-	"skiff.dev/skiff/internal/apiserver/resource/endpoint"
-	"skiff.dev/skiff/internal/apiserver/resource/namespace"
-	"skiff.dev/skiff/internal/apiserver/resource/node"
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
-	"skiff.dev/skiff/internal/apiserver/resource/service"
-	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
+	"go.skiff.dev/skiff/internal/apiserver/resource/apps"
+	"go.skiff.dev/skiff/internal/apiserver/resource/config"
+	"go.skiff.dev/skiff/internal/apiserver/resource/endpoint"
+	"go.skiff.dev/skiff/internal/apiserver/resource/namespace"
+	"go.skiff.dev/skiff/internal/apiserver/resource/node"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/service"
+	"go.skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
 // addDefaults registers what is set when an object is decoded and leaves a

@@ -9,9 +9,9 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/utils/clock"
 
-	"skiff.dev/skiff/internal/apiserver/resource/pod"
-	"skiff.dev/skiff/internal/apiserver/resource/service"
-	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
+	"go.skiff.dev/skiff/internal/apiserver/resource/pod"
+	"go.skiff.dev/skiff/internal/apiserver/resource/service"
+	"go.skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
 // Deps is what the kinds need from the server that serves them.

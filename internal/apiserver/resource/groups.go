@@ -11,7 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
 
 // resource makes the storages of one kind and adds them to the builder.

@@ -22,7 +22,7 @@ import (
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 
-	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
+	"go.skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
 func newDeployment(name string) *appsv1.Deployment {

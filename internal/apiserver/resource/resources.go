@@ -8,17 +8,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/registry/rest"
 
-	"skiff.dev/skiff/internal/apiserver/resource/apps"
-	"skiff.dev/skiff/internal/apiserver/resource/config"
-	"skiff.dev/skiff/internal/apiserver/resource/coordination"
-	"skiff.dev/skiff/internal/apiserver/resource/endpoint"
-	"skiff.dev/skiff/internal/apiserver/resource/event"
-	"skiff.dev/skiff/internal/apiserver/resource/namespace"
-	"skiff.dev/skiff/internal/apiserver/resource/node"
-	"skiff.dev/skiff/internal/apiserver/resource/pod"
-	"skiff.dev/skiff/internal/apiserver/resource/relay"
-	"skiff.dev/skiff/internal/apiserver/resource/service"
-	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
+	"go.skiff.dev/skiff/internal/apiserver/resource/apps"
+	"go.skiff.dev/skiff/internal/apiserver/resource/config"
+	"go.skiff.dev/skiff/internal/apiserver/resource/coordination"
+	"go.skiff.dev/skiff/internal/apiserver/resource/endpoint"
+	"go.skiff.dev/skiff/internal/apiserver/resource/event"
+	"go.skiff.dev/skiff/internal/apiserver/resource/namespace"
+	"go.skiff.dev/skiff/internal/apiserver/resource/node"
+	"go.skiff.dev/skiff/internal/apiserver/resource/pod"
+	"go.skiff.dev/skiff/internal/apiserver/resource/relay"
+	"go.skiff.dev/skiff/internal/apiserver/resource/service"
+	"go.skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
 // resources are the kinds served, in the order they are made: a kind comes

@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 
-	"skiff.dev/skiff/internal/apiserver/openapi"
+	"go.skiff.dev/skiff/internal/apiserver/openapi"
 )
 
 // testServer is the kinds on k8s.io/apiserver over a real etcd, without the

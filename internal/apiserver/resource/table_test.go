@@ -3,17 +3,17 @@ package resource
 import (
 	"testing"
 
-	"skiff.dev/skiff/internal/apiserver/resource/apps"
-	"skiff.dev/skiff/internal/apiserver/resource/config"
-	"skiff.dev/skiff/internal/apiserver/resource/coordination"
-	"skiff.dev/skiff/internal/apiserver/resource/endpoint"
-	"skiff.dev/skiff/internal/apiserver/resource/event"
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
-	"skiff.dev/skiff/internal/apiserver/resource/namespace"
-	"skiff.dev/skiff/internal/apiserver/resource/node"
-	"skiff.dev/skiff/internal/apiserver/resource/pod"
-	"skiff.dev/skiff/internal/apiserver/resource/service"
-	"skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
+	"go.skiff.dev/skiff/internal/apiserver/resource/apps"
+	"go.skiff.dev/skiff/internal/apiserver/resource/config"
+	"go.skiff.dev/skiff/internal/apiserver/resource/coordination"
+	"go.skiff.dev/skiff/internal/apiserver/resource/endpoint"
+	"go.skiff.dev/skiff/internal/apiserver/resource/event"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/namespace"
+	"go.skiff.dev/skiff/internal/apiserver/resource/node"
+	"go.skiff.dev/skiff/internal/apiserver/resource/pod"
+	"go.skiff.dev/skiff/internal/apiserver/resource/service"
+	"go.skiff.dev/skiff/internal/apiserver/resource/serviceaccount"
 )
 
 // TestTablesAreComplete: every kind has a table, with a cell for each column,

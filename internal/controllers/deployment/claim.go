@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
-	"skiff.dev/skiff/internal/reconcile"
-	"skiff.dev/skiff/internal/reconcile/claim"
+	"go.skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile/claim"
 )
 
 // claim returns copies of the ReplicaSets that belong to the Deployment, after

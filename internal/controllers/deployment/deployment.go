@@ -35,8 +35,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 const (

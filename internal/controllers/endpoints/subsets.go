@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utilnet "k8s.io/utils/net"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
 )
 
 // maxAddresses is the most that one Endpoints object holds.

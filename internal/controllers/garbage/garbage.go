@@ -35,7 +35,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
 
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 // Name is the controller's name; events carry it as upstream's do.

@@ -32,7 +32,7 @@ import (
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 const (

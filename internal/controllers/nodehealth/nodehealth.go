@@ -35,7 +35,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
 
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 const (

@@ -30,8 +30,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 const (

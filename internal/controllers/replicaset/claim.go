@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
-	"skiff.dev/skiff/internal/reconcile"
-	"skiff.dev/skiff/internal/reconcile/claim"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile/claim"
 )
 
 // claim returns the pods that belong to the set, after adoption and release.

@@ -11,7 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
 )
 
 // plan is what one run does: it creates or deletes, never both.

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"skiff.dev/skiff/internal/controllers/podstate"
+	"go.skiff.dev/skiff/internal/controllers/podstate"
 )
 
 // updateStatus writes the status if it changed. The duration is when the next

@@ -33,7 +33,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
-	"skiff.dev/skiff/internal/reconcile"
+	"go.skiff.dev/skiff/internal/reconcile"
 )
 
 const (

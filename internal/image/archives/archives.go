@@ -24,9 +24,9 @@ import (
 	"syscall"
 	"time"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/internal/kernel/inotify"
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/kernel/inotify"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Store is what is needed of the images.

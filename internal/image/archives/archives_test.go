@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // Nobody waits for a large archive at the start but who waits for its image.

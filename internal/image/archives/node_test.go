@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // node is a store, a directory of archives and what follows it.

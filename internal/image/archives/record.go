@@ -8,7 +8,7 @@ import (
 	"slices"
 	"syscall"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // identity tells whether a file is the one that it was. The change time

@@ -13,7 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // Client calls the handler of a running daemon.

@@ -31,7 +31,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // Line is one line of an answer to import and pull.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/image"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func serve(t *testing.T) (*Client, *image.Store) {

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/mount"
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // anyLayer makes a layer of entries and whiteouts at a few names, so that

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // maxLinks is the kernel's own limit for links on one path (MAXSYMLINKS).

@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/rootfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Errors that callers branch on.

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/netlink"
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/netlink"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // NewNetns makes one more network namespace, say for a pod or for another host.

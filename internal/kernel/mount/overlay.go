@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // Overlay makes an overlay of absolute lower directories, top layer first, attached nowhere. Without upper it is

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/namespace"
-	"skiff.dev/skiff/internal/kernel/thread"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // ValidName follows the kernel (net/core/dev.c, dev_valid_name); %d stands for the first number that is free.

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 )
 
 func TestElementsComeBackFromTheKernel(t *testing.T) {

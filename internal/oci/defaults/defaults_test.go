@@ -4,9 +4,9 @@ import (
 	"slices"
 	"testing"
 
-	"skiff.dev/skiff/internal/kernel/seccomp"
-	"skiff.dev/skiff/internal/oci"
-	"skiff.dev/skiff/internal/oci/defaults"
+	"go.skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/oci"
+	"go.skiff.dev/skiff/internal/oci/defaults"
 )
 
 func TestSpecIsValid(t *testing.T) {

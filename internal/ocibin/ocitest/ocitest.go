@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/internal/ocibin"
+	"go.skiff.dev/skiff/internal/ocibin"
 )
 
 // Path names a skiff-oci program: the one in SKIFF_OCI, or one that is built now, once per test binary's temporary
@@ -19,7 +19,7 @@ func Path(tb testing.TB) string {
 		return p
 	}
 	out := filepath.Join(tb.TempDir(), "skiff-oci")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "skiff.dev/skiff/cmd/skiff-oci")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "go.skiff.dev/skiff/cmd/skiff-oci")
 	cmd.Dir = moduleRoot(tb)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if msg, err := cmd.CombinedOutput(); err != nil {

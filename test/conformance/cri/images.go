@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 const (

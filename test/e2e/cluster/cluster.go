@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // Cluster is one running skiff.

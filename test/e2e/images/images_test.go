@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func TestImages(t *testing.T) {

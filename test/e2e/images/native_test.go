@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // TestOnOverlay runs skiff where its files lie on an overlay, as they do in a

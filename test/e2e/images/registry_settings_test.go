@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 // TestRegistrySettings changes the node's settings for registries under a

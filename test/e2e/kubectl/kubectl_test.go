@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 //go:embed web.yaml

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // terminal is a command that runs on a terminal of its own.

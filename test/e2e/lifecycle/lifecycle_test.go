@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 func TestUpDownPurge(t *testing.T) {

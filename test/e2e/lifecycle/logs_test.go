@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // TestLogLimits bounds the containers' logs by flag: so many files of that size, in which the last lines follow each other

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 const busybox = "localhost/busybox:latest"

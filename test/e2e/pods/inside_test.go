@@ -9,8 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"skiff.dev/skiff/test/e2e/cluster"
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func messages(t *testing.T, c *cluster.Cluster) {

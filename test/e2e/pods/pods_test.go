@@ -5,7 +5,7 @@ package pods
 import (
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // TestPods starts one cluster for all; each subtest has a namespace of its own.

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 func restart(t *testing.T, c *cluster.Cluster) {

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 const sleeper = `

@@ -10,7 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/kerneltest"
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 )
 
 // Hooks find the root at its path on the host: createRuntime's in the container's mount namespace, createContainer's also

@@ -11,7 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/internal/kernel/caps"
+	"go.skiff.dev/skiff/internal/kernel/caps"
 )
 
 func TestHelpEndsWell(t *testing.T) {

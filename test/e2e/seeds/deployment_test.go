@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 //go:embed deployment.yaml

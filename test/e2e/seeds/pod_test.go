@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"skiff.dev/skiff/internal/anatomy"
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/internal/anatomy"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 //go:embed pods.yaml

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"skiff.dev/skiff/test/e2e/cluster"
+	"go.skiff.dev/skiff/test/e2e/cluster"
 )
 
 // outside is a machine beside the node: a network namespace behind a link.

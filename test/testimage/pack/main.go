@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"os"
 
-	"skiff.dev/skiff/test/testimage"
+	"go.skiff.dev/skiff/test/testimage"
 )
 
 func main() {

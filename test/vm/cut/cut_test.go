@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // TestRound starts skiff, finds what was acknowledged in earlier rounds, and

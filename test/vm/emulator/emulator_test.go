@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // TestCpio lets another program read what cpio writes.

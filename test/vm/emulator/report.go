@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // Result is how one step went.

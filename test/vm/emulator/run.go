@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // Machine is a virtual machine that has not been started.

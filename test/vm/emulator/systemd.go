@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // units are all that this machine starts: the bus, and the guest's work. Both

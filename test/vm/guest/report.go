@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"skiff.dev/skiff/test/vm/plan"
+	"go.skiff.dev/skiff/test/vm/plan"
 )
 
 // report is the serial line to the host.

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 func nonnegative(value int32, path *field.Path) field.ErrorList {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 const template = `template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}`

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
 
 // maxSize is how many bytes of data a ConfigMap or a Secret may hold.

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
 
 // Lease describes the kind.

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
 
 // Endpoints describes the kind.

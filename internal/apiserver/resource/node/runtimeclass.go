@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 // RuntimeClass describes the kind: a name for what runs a pod's containers on

@@ -6,8 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 // EphemeralRules let ephemeral containers be added to a pod and nothing else:

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
-	"skiff.dev/skiff/internal/apiserver/resource/podspec"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/podspec"
 )
 
 // Kind describes Pod.

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"skiff.dev/skiff/internal/apiserver/resource/kind"
+	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
 
 // Options are the ranges to allocate from.
