@@ -34,6 +34,8 @@ type logFile struct {
 	opts LogOptions
 	f    *os.File
 	size int64
+	// rotateAt, if larger than the size to rotate at, is the size for the next try after one that failed.
+	rotateAt int64
 	// partial tells that the last entry of either stream was a P entry.
 	partial map[string]bool
 	// lost counts bytes of output that could not be written.
@@ -83,7 +85,7 @@ func (l *logFile) open() error {
 	if l.f != nil {
 		l.f.Close()
 	}
-	l.f, l.size = f, info.Size()
+	l.f, l.size, l.rotateAt = f, info.Size(), 0
 	return nil
 }
 
@@ -248,7 +250,7 @@ func (l *logFile) lose(bytes int, cause error) {
 // line must not fill the disk, so twice the size is the end in any case.
 func (l *logFile) rotateIfLarge(now time.Time) {
 	midLine := l.partial["stdout"] || l.partial["stderr"]
-	if l.opts.MaxSize <= 0 || l.size < l.opts.MaxSize || midLine && l.size < 2*l.opts.MaxSize {
+	if l.opts.MaxSize <= 0 || l.size < max(l.opts.MaxSize, l.rotateAt) || midLine && l.size < 2*l.opts.MaxSize {
 		return
 	}
 	place, name := l.place()
@@ -259,7 +261,7 @@ func (l *logFile) rotateIfLarge(now time.Time) {
 		err = os.NewSyscallError("renameat", unix.Renameat(int(dir.Fd()), name, int(dir.Fd()), old))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.size = 0 // try again a file's length later, not with each line
+		l.rotateAt = l.size + l.opts.MaxSize // not with each line
 		return
 	}
 	if err := l.open(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLogFormat(t *testing.T) {
@@ -126,6 +128,41 @@ func TestLogRotationKeepsEveryLine(t *testing.T) {
 	l.prune(parent, "0.log")
 	if files, _ := filepath.Glob(path + ".*"); len(files) != 2 {
 		t.Errorf("%d rotated files, want 2", len(files))
+	}
+}
+
+// TestLogThatCannotRotateIsKept fills the disk below a log that could not be renamed: what it holds stays.
+func TestLogThatCannotRotateIsKept(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("mounting needs root: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	path := filepath.Join(dir, "0.log")
+	l, err := openLog(LogOptions{Path: path, MaxSize: 1000, MaxFiles: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	// A directory has the old file's name.
+	now := time.Unix(1, 0)
+	if err := os.MkdirAll(path+"."+now.UTC().Format("20060102-150405.000000000"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Repeat("x", 99) + "\n"
+	kept := 0
+	for ; l.lost == 0; kept++ {
+		l.write("stdout", []byte(line), now, nil)
+		if info, err := os.Stat(path); err != nil || info.Size() != l.size {
+			t.Fatalf("after %d lines the log has %v bytes, and %d are known of, %v", kept+1, info, l.size, err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || kept < 100 || logText(t, data) != strings.Repeat(line, kept-1) {
+		t.Errorf("%d of %d lines are left, %v", strings.Count(string(data), "\n"), kept-1, err)
+	}
+	if l.rotateAt <= 1000 {
+		t.Errorf("the next try at %d bytes", l.rotateAt)
 	}
 }
 
