@@ -64,10 +64,16 @@ func (c *Container) hookState(st specs.ContainerState) []byte {
 }
 
 // Kill sends sig to init, or with all to every process of the container's cgroup. The end of init ends the others only
-// in a pid namespace that is init's own; elsewhere SIGKILL goes to all of them, also to those that init left behind.
+// in a pid namespace that is init's own; elsewhere SIGKILL goes to all of them, also to those that init left behind. Without
+// a cgroup nobody knows the others.
 func (c *Container) Kill(sig unix.Signal, all bool) error {
 	if all || sig == unix.SIGKILL && c.rec.SharedPID {
-		return c.cg.Kill(sig)
+		if len(c.cg.Dirs()) > 0 {
+			return c.cg.Kill(sig)
+		}
+		if c.rec.SharedPID {
+			c.warn("container " + c.ID + " has no cgroup: only its first process gets the signal")
+		}
 	}
 	if c.Init.PIDFD == nil || !pidfd.Alive(c.Init.PIDFD) {
 		return fmt.Errorf("signalling container %q: container not running: %w", c.ID, ErrNotRunning)

@@ -2,9 +2,11 @@ package runtime
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +84,32 @@ func TestRootless(t *testing.T) {
 	b.spec.Linux.CgroupsPath = ""
 	b.spec.Process.User.AdditionalGids = []uint32{1}
 	b.refused("setgroups")
+}
+
+// Without a cgroup only the first of the processes in the host's pid namespace is known, and that one is killed.
+func TestRootlessKill(t *testing.T) {
+	b := open(t)
+	b.ordinary()
+	b.describe("--rootless")
+	l := b.spec.Linux
+	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace })
+	l.MaskedPaths, l.ReadonlyPaths = nil, nil
+	for i, m := range b.spec.Mounts {
+		if m.Type == "proc" { // a new one is only for who owns the pid namespace
+			b.spec.Mounts[i] = specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: []string{"rbind"}}
+		}
+	}
+	for _, flags := range [][]string{nil, {"--all"}} {
+		b.run("exec sleep 1000", "-d")
+		b.want(0, append(append([]string{"kill"}, flags...), b.id, "KILL")...)
+		cluster.Until(t, func() error {
+			if s := field(t, b.want(0, "state", b.id), "status"); s != "stopped" {
+				return fmt.Errorf("after kill %v the container is %s", flags, s)
+			}
+			return nil
+		})
+		b.want(0, "delete", b.id)
+	}
 }
 
 // Engines without root make the user namespace themselves and call the runtime as its root.
