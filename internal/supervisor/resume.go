@@ -124,14 +124,11 @@ func (s *server) resumeSession(h *handoffSession) {
 		if ht.Stream == "stderr" {
 			o = e.stderr
 		}
+		if o == nil { // the container has just ended
+			o = &output{all: s.outs, fd: -1, stream: ht.Stream, closed: true, ended: true}
+		}
 		fd := keptFD(ht.FD)
-		s.outs.poll.call(func() {
-			t := o.attach(fd)
-			if len(ht.Pending) > 0 {
-				t.write(ht.Pending)
-			}
-			x.taps = append(x.taps, t)
-		})
+		s.outs.poll.call(func() { x.taps = append(x.taps, o.resumeTap(fd, ht.Pending)) })
 	}
 	s.begun(x)
 	go func() {

@@ -32,6 +32,21 @@ func (o *output) attach(fd int) *tap {
 	return t
 }
 
+// resumeTap goes on with a client's end after an upgrade. A stream that has ended owes it what is pending.
+func (o *output) resumeTap(fd int, pending []byte) *tap {
+	ended := o.ended
+	o.ended = false
+	t := o.attach(fd)
+	if len(pending) > 0 {
+		t.write(pending)
+	}
+	o.ended = ended
+	if ended && len(t.pending) == 0 {
+		t.close()
+	}
+	return t
+}
+
 func (o *output) feed(data []byte) {
 	for _, t := range o.taps {
 		if t.fd >= 0 {

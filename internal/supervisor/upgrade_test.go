@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // TestRenew replaces a supervisor only by another program.
@@ -114,6 +117,39 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 	}
 	if exit := n.wait("talker"); exit.Code != 137 {
 		t.Errorf("exit %+v", exit)
+	}
+}
+
+// TestUpgradeWhileAttachedContainerEnds hands on a client that has not read all of a container that has just ended.
+func TestUpgradeWhileAttachedContainerEnds(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newServer(filepath.Join(dir, "s.sock"), filepath.Join(dir, "s"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.runPollers()
+	t.Cleanup(func() {
+		s.exits.stop()
+		s.outs.poll.stop()
+	})
+	s.resumeEntry(&handoffEntry{Record: record{Container: Container{ID: "a", Phase: PhaseExited}}, PIDFD: -1, Stdin: -1, Console: -1})
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	conns, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := os.NewFile(uintptr(conns[1]), "client")
+	defer client.Close()
+	rest := strings.Repeat("rest ", 20000) // more than a pipe holds
+	s.resumeSession(&handoffSession{session: session{Kind: sessionAttach, ID: "a"}, Conn: conns[0], PIDFD: -1,
+		Taps: []handoffTap{{Stream: "stdout", FD: pipe[1], Pending: []byte(rest)}}})
+	r := os.NewFile(uintptr(pipe[0]), "stdout")
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != rest {
+		t.Errorf("the client read %d of %d bytes, %v", len(got), len(rest), err)
 	}
 }
 
