@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.skiff.dev/skiff/internal/apiserver"
@@ -70,6 +71,8 @@ type daemon struct {
 func Run(ctx context.Context, opts Options) error {
 	log := telemetry.Setup(opts.Log, opts.Config.LogLevel, opts.Config.LogFormat)
 	d := &daemon{cfg: opts.Config, log: log, began: time.Now(), report: opts.Report}
+	// Pods read what is made for them under other users. What is nobody's business has its mode by name.
+	syscall.Umask(0o022)
 	// The caller's directory may be unmounted or removed while the daemon runs.
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leaving the working directory: %w", err)
