@@ -168,7 +168,9 @@ func (s *server) delete(e *entry, force bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s.closeStreams(e)
-	defer s.ending()()
+	if e.rec.Runtime == "" { // another runtime may hang, and takes its time for itself
+		defer s.ending()()
+	}
 	if e.runc != nil {
 		if err := e.runc.Delete(true); err != nil && !errors.Is(err, oci.ErrNotFound) {
 			return fmt.Errorf("deleting container %q: %w", e.rec.ID, err)

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,6 +91,55 @@ func TestForeignLeftoverThatHangs(t *testing.T) {
 	kill(t, pid)
 	n.eventually(func() bool { _, err := os.Stat(bundle); return errors.Is(err, os.ErrNotExist) })
 	n.eventually(func() bool { return len(n.ids()) == 1 })
+}
+
+// TestForeignRuntimesThatHangHoldUpNoEnd removes as many containers whose runtime hangs as may be wound up at once.
+func TestForeignRuntimesThatHangHoldUpNoEnd(t *testing.T) {
+	n := newNode(t)
+	s, err := newServer(filepath.Join(n.dir, "other.sock"), filepath.Join(n.dir, "other"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, told, gate := filepath.Join(n.dir, "hangs"), filepath.Join(n.dir, "told"), filepath.Join(n.dir, "gate")
+	if err := errors.Join(os.WriteFile(program, []byte("#!/bin/sh\necho >> "+told+"\nread x < "+gate+"\n"), 0o755), unix.Mkfifo(gate, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	deleted := make(chan error, maxEndings)
+	for i := range maxEndings {
+		e := &entry{exited: make(chan struct{})}
+		e.rec = record{Container: Container{ID: fmt.Sprint("a", i), Phase: PhaseExited, CgroupPath: fmt.Sprint(n.cgroup, "/a", i)}, Runtime: program}
+		f, err := s.foreign(&e.rec)
+		if err == nil {
+			err = os.MkdirAll(f.dir, 0o700)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.runc = f
+		s.entries[e.rec.ID] = e
+		s.publish(e)
+		go func() { deleted <- s.delete(e, false) }()
+	}
+	n.eventually(func() bool { text, _ := os.ReadFile(told); return len(text) == maxEndings })
+	select {
+	case s.endings <- struct{}{}:
+		<-s.endings
+	default:
+		t.Error("no container can end")
+	}
+	open, err := os.OpenFile(gate, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, err := open.WriteString(strings.Repeat("\n", maxEndings)); err != nil {
+		t.Fatal(err)
+	}
+	for range maxEndings {
+		if err := <-deleted; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func (n *node) ids() (all []string) {
