@@ -89,7 +89,7 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	if err := s.makeRoot(ctx, owner, rec, layers); err != nil {
 		return err
 	}
-	if err := s.makeVolumes(ctx, rec, img); err != nil {
+	if err := s.makeVolumes(ctx, owner, rec, img); err != nil {
 		return err
 	}
 	c := newContainer(rec)

@@ -55,7 +55,8 @@ func TestNative(t *testing.T) {
 	}{
 		{"Merge", nativeMerge}, {"Shared", nativeShared}, {"Usage", nativeUsage}, {"Users", nativeUsers},
 		{"Rollback", nativeRollback},
-		{"TestUserNamespace", TestUserNamespace}, {"TestForeignRuntime", TestForeignRuntime}, {"TestImageVolumes", TestImageVolumes},
+		{"TestUserNamespace", TestUserNamespace}, {"TestUserNamespaceOwnsImageVolumes", TestUserNamespaceOwnsImageVolumes},
+		{"TestForeignRuntime", TestForeignRuntime}, {"TestImageVolumes", TestImageVolumes},
 		{"TestPodLife", TestPodLife}, {"TestUsers", TestUsers}, {"TestKilledSkiffFindsEverythingAgain", TestKilledSkiffFindsEverythingAgain},
 	} {
 		t.Run(test.name, test.run)

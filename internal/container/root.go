@@ -28,11 +28,7 @@ func (s *Service) makeRoot(ctx context.Context, owner *sandboxRecord, rec *conta
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return fmt.Errorf("making the container's root: %w", err)
 	}
-	var ids image.IDRange
-	if users := usersOf(owner.Config); users != nil { // whose files are the pod's own
-		ids = image.IDRange{Host: users.GetUids()[0].GetHostId(), Length: users.GetUids()[0].GetLength()}
-	}
-	if err := s.deps.Images.CopyRoot(ctx, layers, root, ids); err != nil {
+	if err := s.deps.Images.CopyRoot(ctx, layers, root, ownIDs(owner.Config)); err != nil {
 		return err
 	}
 	// The root is the last that changes.

@@ -6,6 +6,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"go.skiff.dev/skiff/internal/image"
 )
 
 // A pod with a user namespace (KEP-127): pause makes it, and with it the pod's
@@ -21,6 +23,15 @@ func usersOf(config *runtimeapi.PodSandboxConfig) *runtimeapi.UserNamespace {
 		return nil
 	}
 	return users
+}
+
+// ownIDs are those that own the files which are made for the pod.
+func ownIDs(config *runtimeapi.PodSandboxConfig) image.IDRange {
+	users := usersOf(config)
+	if users == nil {
+		return image.IDRange{}
+	}
+	return image.IDRange{Host: users.GetUids()[0].GetHostId(), Length: users.GetUids()[0].GetLength()}
 }
 
 // checkUsers takes what the CRI defines: the pod's namespace with one range for

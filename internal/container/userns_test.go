@@ -82,6 +82,24 @@ func TestUserNamespace(t *testing.T) {
 }
 
 // TestUserNamespaceRefused asks for what cannot be.
+// TestUserNamespaceOwnsImageVolumes: what an image declares as a volume has the owners that it has in the image, and root
+// of the pod can write to it.
+func TestUserNamespaceOwnsImageVolumes(t *testing.T) {
+	n := newNode(t)
+	n.importImage("volume:1", imageSpec{
+		Volumes: map[string]struct{}{"/data": {}, "/empty": {}},
+		files:   map[string]string{"data/seed": "from image\n"},
+	})
+	box, config := n.sandbox("pod", func(c *runtimeapi.PodSandboxConfig) {
+		podUsers(c.Linux.SecurityContext.NamespaceOptions, runtimeapi.NamespaceMode_POD, idRange(0, mappedRoot, 65536))
+	})
+	id := n.run(box, config, "app", func(c *runtimeapi.ContainerConfig) { c.Image.Image = "volume:1" }, "sleep", "1000")
+	script := "stat -c %u:%g /data /empty /data/seed && echo more >> /data/seed && cat /data/seed && echo x > /empty/x && stat -c %u /empty/x"
+	if out, code := n.exec(id, "sh", "-c", script); code != 0 || out != "0:0\n0:0\n0:0\nfrom image\nmore\n0\n" {
+		t.Errorf("inside: %q %d", out, code)
+	}
+}
+
 func TestUserNamespaceRefused(t *testing.T) {
 	n := newNode(t)
 	good := idRange(0, mappedRoot, 65536)

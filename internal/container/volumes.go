@@ -16,7 +16,7 @@ import (
 // declares, filled with what the image has there. The path is looked up inside
 // the image: reading through ".." and links is how volumes have leaked the
 // node's files (CVE-2022-23648).
-func (s *Service) makeVolumes(ctx context.Context, rec *containerRecord, img image.Image) error {
+func (s *Service) makeVolumes(ctx context.Context, owner *sandboxRecord, rec *containerRecord, img image.Image) error {
 	if len(img.Config.Volumes) == 0 {
 		return nil
 	}
@@ -35,7 +35,7 @@ func (s *Service) makeVolumes(ctx context.Context, rec *containerRecord, img ima
 			return invalid("image declares its root as a volume")
 		}
 		host := filepath.Join(s.containerDir(rec.ID), "volumes", strconv.Itoa(i))
-		if err := copyVolume(ctx, root, destination, host); err != nil {
+		if err := copyVolume(ctx, root, destination, host, ownIDs(owner.Config).Owner()); err != nil {
 			return fmt.Errorf("making volume %q of the image: %w", destination, err)
 		}
 		rec.Volumes = append(rec.Volumes, imageVolume{Host: host, Destination: destination})

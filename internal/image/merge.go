@@ -108,7 +108,8 @@ type IDRange struct{ Host, Length uint32 }
 // the owner that the kernel shows for all whom they do not know.
 const nobody = 65534
 
-func (r IDRange) owner() func(uint32) int {
+// Owner translates an owner of the image's; nil keeps all.
+func (r IDRange) Owner() func(uint32) int {
 	if r.Length == 0 {
 		return nil
 	}
@@ -134,7 +135,7 @@ func (s *Store) CopyRoot(ctx context.Context, layers Layers, dir string, ids IDR
 	}
 	defer to.Close()
 	room := &roomCheck{dir: dir, reserve: s.limits.ReserveBytes}
-	if err := rootfd.Copy(ctx, from, to, rootfd.CopyOptions{Owner: ids.owner(), Room: room.ask}); err != nil {
+	if err := rootfd.Copy(ctx, from, to, rootfd.CopyOptions{Owner: ids.Owner(), Room: room.ask}); err != nil {
 		return s.wrapDisk(fmt.Errorf("copying the image: %w", err))
 	}
 	return nil
