@@ -172,9 +172,11 @@ func (f *inflight) writing(name string, chunk []byte, inode uint64, size int64) 
 	atomic.StoreUint32(f.state(), stateWriting)
 }
 
-// take removes the chunk, which the log has, from the pipe.
+// take removes the chunk, which the log has, from the pipe. What is not there any more has been read by the container
+// itself, which has both ends.
 func (f *inflight) take(fd, n int) error {
 	atomic.StoreUint32(f.state(), stateWritten)
+	defer f.forget()
 	for n > 0 {
 		m, err := unix.Splice(fd, nil, f.discard, nil, n, unix.SPLICE_F_NONBLOCK)
 		if err == unix.EINTR {
@@ -185,7 +187,6 @@ func (f *inflight) take(fd, n int) error {
 		}
 		n -= int(m)
 	}
-	atomic.StoreUint32(f.state(), stateNone)
 	return nil
 }
 
@@ -199,7 +200,7 @@ func (f *inflight) owner() (id, stream string) {
 	return id, stream
 }
 
-// forget is for a chunk whose container is gone.
+// forget says that nothing is on its way.
 func (f *inflight) forget() { atomic.StoreUint32(f.state(), stateNone) }
 
 // settle finishes with the owner's pipe and log what a supervisor that was killed had begun.

@@ -156,3 +156,37 @@ func logLines(t *testing.T, dir string) string {
 	joined := regexp.MustCompile(`(?m)^\S+ stdout P (.*)\n`).ReplaceAllString(text.String(), "$1")
 	return regexp.MustCompile(`(?m)\S+ stdout F `).ReplaceAllString(joined, "")
 }
+
+// TestInflightOfWhatTheContainerReads: a container that reads its own output leaves nothing that a next supervisor would
+// take from what it writes later.
+func TestInflightOfWhatTheContainerReads(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	f, err := openInflight(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	if _, err := unix.Write(p[1], []byte("line\n")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	n, err := f.peek(p[0], buf)
+	if err != nil || n != 5 {
+		t.Fatal(n, err)
+	}
+	f.writing("c/stdout", buf[:n], 1, 0)
+	if n, err := unix.Read(p[0], buf[:2]); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := f.take(p[0], n); err == nil {
+		t.Error("all of it was there")
+	}
+	if id, _ := f.owner(); id != "" {
+		t.Errorf("a chunk of %q is on its way", id)
+	}
+}
