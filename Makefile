@@ -9,11 +9,12 @@ GOFLAGS_BUILD = -ldflags "-s -w -X $(VERSION).gitVersion=$(KUBERNETES) -X $(VERS
 OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
+SELECTION ?= conformance
 PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
 PACKAGES_PERF = busybox-static crun runc
 PACKAGES_VM = busybox-static dbus e2fsprogs podman qemu-system-x86 systemd
 
-.PHONY: help build demo test test-vm conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm deps-perf FORCE
+.PHONY: help build demo test test-vm conformance conformance-cri perf fuzz lint gen check-gen clean release deps deps-vm deps-perf FORCE
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,8 +65,13 @@ deps-vm:
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
 	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 50m ./test/vm
 
+conformance: deps build ## judge skiff by the upstream suite and keep its ledger; FOCUS='...' a part, SELECTION=node|network|network-policy|storage others
+	@mkdir -p bin/conformance
+	go run ./test/pause bin/conformance/pause
+	go run -C test/conformance . -selection '$(SELECTION)' -focus '$(FOCUS)' $(CONFORMANCEFLAGS)
+
 conformance-cri: build ## judge the container layer by the CRI validation suite of sigs.k8s.io/cri-tools
-	go run ./test/conformance/cri
+	go run ./test/cri
 
 deps-perf:
 	$(call install,$(PACKAGES_PERF))
@@ -79,6 +85,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 lint: ## formatter, vet and linters
 	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
 	go vet ./...
+	cd test/conformance && go vet ./...
 	go build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run ./...
 

@@ -127,7 +127,7 @@ func setuid(base maker, program []byte) maker {
 // and the digest of the image that the suite names by digest.
 func serve(dir string) (*httptest.Server, digest.Digest, error) {
 	program := filepath.Join(dir, "effectiveuid")
-	if out, err := exec.Command("go", "build", "-o", program, "./test/conformance/cri/effectiveuid").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program, "./test/cri/effectiveuid").CombinedOutput(); err != nil {
 		return nil, "", fmt.Errorf("building effectiveuid: %w\n%s", err, out)
 	}
 	uid, err := os.ReadFile(program)

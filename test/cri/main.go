@@ -1,7 +1,7 @@
 // Command cri runs the CRI validation suite of sigs.k8s.io/cri-tools against a
 // skiff of its own, from outside, over cri.sock:
 //
-//	go run ./test/conformance/cri [-- FLAGS OF CRITEST]
+//	go run ./test/cri [-- FLAGS OF CRITEST]
 //
 // The suite is built from its module, unchanged but for one constant: the
 // digest of an image that only its own registry has. Its images are made of
