@@ -40,7 +40,7 @@ func locate(ctx context.Context, o options) (built, error) {
 // when it is built for the first time.
 func (b built) build(ctx context.Context, o options) error {
 	version := "-s -w -X k8s.io/component-base/version.gitVersion=" + b.release + " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
-	if _, err := goTool(ctx, "test", "-c", "-ldflags", version, "-o", b.suite, suiteModule+"/test/e2e"); err != nil {
+	if _, err := goTool(ctx, "test", "-c", "-vet=off", "-ldflags", version, "-o", b.suite, suiteModule+"/test/e2e"); err != nil {
 		return err
 	}
 	if _, err := goTool(ctx, "build", "-ldflags", version, "-o", b.kubectl, suiteModule+"/cmd/kubectl"); err != nil {

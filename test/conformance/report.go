@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.skiff.dev/skiff/test/conformance/ledger"
 	"go.skiff.dev/skiff/test/conformance/suite"
@@ -93,6 +94,11 @@ func record(o options, b built, rows []ledger.Row) error {
 	all := map[string]ledger.Row{}
 	for _, r := range append(before, rows...) {
 		all[r.Name] = r
+	}
+	// The list is kept beside the ledger, for those who have no suite at hand.
+	programmeFile := filepath.Join(filepath.Dir(o.ledgerFile), "programme.txt")
+	if err := os.WriteFile(programmeFile, []byte(strings.Join(list, "\n")+"\n"), 0o644); err != nil {
+		return err
 	}
 	var whole []ledger.Row
 	for _, name := range list {

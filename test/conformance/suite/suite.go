@@ -92,7 +92,7 @@ func (s Suite) Run(ctx context.Context, id, name string, limit time.Duration) (R
 	defer cancel()
 	cmd := exec.CommandContext(timed, s.Binary,
 		"-kubeconfig="+s.Kubeconfig, "-kubectl-path="+s.Kubectl, "-provider=skeleton", "-e2e-output-dir="+dir,
-		"-ginkgo.focus="+regexp.QuoteMeta(name)+"$", "-ginkgo.no-color", "-ginkgo.json-report="+report, "-ginkgo.timeout=1h", "-ginkgo.grace-period=30s")
+		"-ginkgo.focus="+regexp.QuoteMeta(name)+"$", "-ginkgo.no-color", "-ginkgo.silence-skips", "-ginkgo.json-report="+report, "-ginkgo.timeout=1h", "-ginkgo.grace-period=30s")
 	cmd.Dir = dir
 	// kubectl keeps what it discovers at home.
 	cmd.Env = append(os.Environ(), "HOME="+dir)
