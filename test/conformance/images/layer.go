@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -60,16 +61,14 @@ func (t tree) link(name, target string) {
 // pack writes the layer as tar: directories above a member come before it, and
 // the files that hard links name before the links.
 func (t tree) pack() ([]byte, error) {
-	list := make([]member, 0, len(t))
-	for name, m := range t {
-		list = append(list, m)
+	for _, name := range slices.Collect(maps.Keys(t)) {
 		for d := path.Dir(name); d != "."; d = path.Dir(d) {
 			if _, ok := t[d]; !ok {
 				t.dir(d, 0o755)
-				list = append(list, t[d])
 			}
 		}
 	}
+	list := slices.Collect(maps.Values(t))
 	slices.SortFunc(list, func(a, b member) int {
 		isLink := func(m member) int {
 			if m.Typeflag == tar.TypeLink {

@@ -1,0 +1,32 @@
+package suite
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestReportOfOneTest(t *testing.T) {
+	const skipped = `{"LeafNodeType":"It","State":"skipped"}`
+	for _, c := range []struct {
+		report, message string
+		passed, wrong   bool
+	}{
+		{`{"LeafNodeType":"SynchronizedBeforeSuite","State":"passed"},` + skipped + `,{"LeafNodeType":"It","State":"passed","RunTime":2500000000}`, "", true, false},
+		{skipped + `,{"LeafNodeType":"It","State":"failed","RunTime":2500000000,"Failure":{"Message":"no pod"}}`, "failed: no pod", false, false},
+		{`{"LeafNodeType":"It","State":"skipped","RunTime":2500000000,"Failure":{"Message":"needs two nodes"}}`, "skipped: needs two nodes", false, false},
+		{`{"LeafNodeType":"SynchronizedBeforeSuite","State":"failed","Failure":{"Message":"no node"}},` + skipped, "failed: no node", false, true},
+	} {
+		file := filepath.Join(t.TempDir(), "report.json")
+		if err := os.WriteFile(file, []byte(`[{"SpecReports":[`+c.report+`]}]`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var r Result
+		if err := r.read(file); err != nil != c.wrong {
+			t.Errorf("%s: %v", c.report, err)
+		}
+		if r.Passed != c.passed || r.Message != c.message || !c.wrong && r.Seconds != 2.5 {
+			t.Errorf("%s: read %+v", c.report, r)
+		}
+	}
+}
