@@ -27,6 +27,8 @@ func (b *builder) agnhost(ctx context.Context, base root) (root, error) {
 			"user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")
 		t.dir("uploads", 0o755)
 		t.link("usr/local/bin/iperf", "/usr/bin/iperf")
+		// What update-alternatives would do.
+		t.link("usr/bin/nc", "nc.openbsd")
 	}, "bind9-dnsutils", "curl", "netcat-openbsd", "iproute2", "iperf", "bash", "util-linux", "bsdextrautils")
 	if err != nil {
 		return root{}, err

@@ -49,7 +49,8 @@ func (r root) install(ctx context.Context, b *builder, more func(tree), packages
 }
 
 // busybox is Debian's busybox, which runs programs from their files, with a
-// link for each of its applets.
+// link for each of its applets. Its shell drops variables whose names are not a
+// shell's, which that of the suite's image passes on, as bash does.
 func (b *builder) busybox(ctx context.Context) (root, error) {
 	archive, err := b.debian.archive(ctx, "busybox")
 	if err != nil {
@@ -67,7 +68,7 @@ func (b *builder) busybox(ctx context.Context) (root, error) {
 	if err != nil {
 		return root{}, fmt.Errorf("listing the applets of busybox: %w", err)
 	}
-	return root{}.install(ctx, b, func(t tree) { skeleton(t, strings.Fields(string(applets))) }, "busybox", "libc-bin")
+	return root{}.install(ctx, b, func(t tree) { skeleton(t, strings.Fields(string(applets))) }, "busybox", "libc-bin", "bash")
 }
 
 // skeleton is what programs expect of a root.
@@ -90,6 +91,7 @@ func skeleton(t tree, applets []string) {
 			t.link("usr/bin/"+a, "busybox")
 		}
 	}
+	t.link("usr/bin/sh", "bash")
 	accounts(t, "", "")
 	t.file("etc/nsswitch.conf", 0o644, []byte("passwd: files\ngroup: files\nhosts: files dns\n"))
 }
