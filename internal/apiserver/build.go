@@ -96,7 +96,7 @@ func (s *Server) install(server *genericapiserver.GenericAPIServer, stores *stor
 		return fmt.Errorf("preparing the kinds: %w", err)
 	}
 	groups = append(groups, review.Groups(review.Deps{
-		Scheme: s.scheme, Codecs: s.codecs, Tokens: p.tokens, Audiences: authenticator.Audiences{p.url},
+		Scheme: s.scheme, Codecs: s.codecs, Tokens: authn.Reviewed(p.tokens), Audiences: authenticator.Audiences{p.url},
 		Rules: p.rules, Resolver: p.rules,
 	})...)
 	var named []*genericapiserver.APIGroupInfo

@@ -80,6 +80,10 @@ func TestTokenAudience(t *testing.T) {
 	if !review.Status.Authenticated || len(review.Status.Audiences) != 1 || review.Status.Audiences[0] != "vault" {
 		t.Errorf("got %+v", review.Status)
 	}
+	// As the API server itself would know the holder.
+	if groups := strings.Join(review.Status.User.Groups, ","); groups != "system:serviceaccounts,system:serviceaccounts:default,system:authenticated" {
+		t.Errorf("the review names the groups %s", groups)
+	}
 }
 
 func TestForgedToken(t *testing.T) {

@@ -79,12 +79,25 @@ func TestRelay(t *testing.T) {
 		{"GET", "/api/v1/namespaces/default/services/s/proxy/z", "GET /z"},
 		{"GET", "/api/v1/namespaces/default/services/s:81/proxy/z", "no service port"},
 		{"GET", "/api/v1/nodes/n/proxy/healthz", "GET /healthz"},
+		{"GET", "/api/v1/namespaces/default/services/s/proxy/../z", "GET /z"},
+		{"POST", "/api/v1/namespaces/default/services/s/proxy", "POST /"},
 	} {
 		if _, got := s.request(t, c.method, c.path, "", "", ""); got != c.want && (strings.HasPrefix(c.want, c.method+" ") || !strings.Contains(got, c.want)) {
 			t.Errorf("%s %s: %q, want %q", c.method, c.path, got, c.want)
 		}
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	// Links in a page are relative to its path, so that of the proxy must end with a slash.
+	for _, path := range []string{"/api/v1/namespaces/default/pods/a:" + u.Port() + "/proxy", "/api/v1/namespaces/default/services/s/proxy", "/api/v1/nodes/n/proxy"} {
+		resp, err := client.Get(s.url + path + "?q=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if where := resp.Header.Get("Location"); resp.StatusCode != http.StatusMovedPermanently || where != path+"/?q=1" {
+			t.Errorf("GET %s: %s to %q, want a redirect to its slash", path, resp.Status, where)
+		}
+	}
 	resp, err := client.Get(s.url + "/api/v1/namespaces/default/pods/a:" + u.Port() + "/proxy/away")
 	if err != nil {
 		t.Fatal(err)

@@ -14,11 +14,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"path"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/registry/rest"
 )
@@ -39,13 +38,11 @@ func Transport() *http.Transport {
 	}
 }
 
-// handler relays to the location with the path that was asked for.
+// handler relays to the location with the path that was asked for. Where none
+// was, not even "/", the client is redirected to "/", so that relative links in
+// the page are of the proxy.
 func handler(location *url.URL, asked string, transport http.RoundTripper, responder rest.Responder) http.Handler {
-	joined := path.Join("/", location.Path, asked)
-	if strings.HasSuffix(asked, "/") && !strings.HasSuffix(joined, "/") {
-		joined += "/"
-	}
-	location.Path = joined
+	location.Path = utilnet.JoinPreservingTrailingSlash(location.Path, asked)
 	return proxy.NewUpgradeAwareHandler(location, transport, true, false, proxy.NewErrorResponder(responder))
 }
 
