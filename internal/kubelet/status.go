@@ -50,10 +50,9 @@ func makeStatus(in statusInput) v1.PodStatus {
 	s.ObservedGeneration = in.Pod.Generation
 	s.QOSClass = qos.GetPodQOS(in.Pod)
 
-	started := initDone(in)
-	s.InitContainerStatuses = in.statuses(in.Pod.Spec.InitContainers, s.InitContainerStatuses, false)
-	s.ContainerStatuses = in.statuses(in.Pod.Spec.Containers, s.ContainerStatuses, !started)
-	s.EphemeralContainerStatuses = in.statuses(ephemeral(in.Pod), s.EphemeralContainerStatuses, false)
+	s.InitContainerStatuses = in.statuses(in.Pod.Spec.InitContainers, s.InitContainerStatuses)
+	s.ContainerStatuses = in.statuses(in.Pod.Spec.Containers, s.ContainerStatuses)
+	s.EphemeralContainerStatuses = in.statuses(ephemeral(in.Pod), s.EphemeralContainerStatuses)
 
 	phase := podPhase(in.Pod, s.InitContainerStatuses, s.ContainerStatuses, in.Final)
 	if t := in.Termination; t != nil && t.Phase != "" {
@@ -140,22 +139,7 @@ func (in *statusInput) addresses(s *v1.PodStatus) {
 	}
 }
 
-// initDone reports whether app containers may start or have started.
-func initDone(in statusInput) bool {
-	s := situation{Pod: in.Pod, View: *in.View, Memory: in.Memory, Now: in.Now}
-	if s.appStarted() {
-		return true
-	}
-	for i := range in.Pod.Spec.InitContainers {
-		c := &in.Pod.Spec.InitContainers[i]
-		if isSidecar(c) && !s.sidecarStarted(c) || !isSidecar(c) && !in.View.latest(c.Name).succeeded() {
-			return false
-		}
-	}
-	return true
-}
-
-func (in *statusInput) statuses(containers []v1.Container, old []v1.ContainerStatus, initializing bool) []v1.ContainerStatus {
+func (in *statusInput) statuses(containers []v1.Container, old []v1.ContainerStatus) []v1.ContainerStatus {
 	var all []v1.ContainerStatus
 	for i := range containers {
 		c := &containers[i]
@@ -165,7 +149,7 @@ func (in *statusInput) statuses(containers []v1.Container, old []v1.ContainerSta
 				before = &old[j]
 			}
 		}
-		all = append(all, in.containerStatus(c, before, initializing))
+		all = append(all, in.containerStatus(c, before))
 	}
 	return all
 }

@@ -14,12 +14,12 @@ import (
 )
 
 // containerStatus is the status of one container.
-func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStatus, initializing bool) v1.ContainerStatus {
+func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStatus) v1.ContainerStatus {
 	r := in.View.latest(c.Name)
 	m := in.Memory[c.Name]
 	s := v1.ContainerStatus{Name: c.Name, Image: c.Image}
 	if r == nil {
-		in.neverStarted(&s, c, before, initializing)
+		in.neverStarted(&s, c, before)
 		return s
 	}
 	s.RestartCount = int32(r.Restarts)
@@ -55,7 +55,7 @@ func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containe
 		s.Started = &started
 		s.Ready = started && (c.ReadinessProbe == nil || m.Ready == r.ID)
 	case !r.ended():
-		s.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
+		s.State.Waiting = in.notStarted()
 		if m.Waiting != nil {
 			s.State.Waiting = m.Waiting
 		}
@@ -69,16 +69,22 @@ func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containe
 	}
 }
 
+// notStarted is why a container waits that was not tried yet. As upstream, it
+// depends on the pod alone: a container that is made, but not started, tells the
+// same as one that is not made.
+func (in *statusInput) notStarted() *v1.ContainerStateWaiting {
+	if len(in.Pod.Spec.InitContainers) > 0 {
+		return &v1.ContainerStateWaiting{Reason: reasonInitializing}
+	}
+	return &v1.ContainerStateWaiting{Reason: reasonCreating}
+}
+
 // neverStarted is the status of a container that the container layer does not
 // know: it waits, or it was lost.
-func (in *statusInput) neverStarted(s *v1.ContainerStatus, c *v1.Container, before *v1.ContainerStatus, initializing bool) {
+func (in *statusInput) neverStarted(s *v1.ContainerStatus, c *v1.Container, before *v1.ContainerStatus) {
 	no := false
 	s.Started = &no
-	reason := reasonCreating
-	if initializing || len(in.Pod.Spec.InitContainers) > 0 && isInit(in.Pod, c.Name) {
-		reason = reasonInitializing
-	}
-	s.State.Waiting = &v1.ContainerStateWaiting{Reason: reason}
+	s.State.Waiting = in.notStarted()
 	if m := in.Memory[c.Name]; m.Waiting != nil {
 		s.State.Waiting = m.Waiting
 	}

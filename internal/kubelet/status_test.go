@@ -87,9 +87,17 @@ func TestContainerStates(t *testing.T) {
 	if s.State.Terminated == nil || s.State.Terminated.Reason != "Completed" {
 		t.Errorf("completed: %+v", s)
 	}
-	s = statusFor(podOfNames("Always", "i", "a"), viewOf(true), nil).ContainerStatuses[0]
-	if s.State.Waiting == nil || s.State.Waiting.Reason != reasonInitializing {
-		t.Errorf("initializing: %+v", s)
+	for _, v := range []view{viewOf(true), viewOf(true, "i:new")} {
+		status := statusFor(podOfNames("Always", "i", "a"), v, nil)
+		for _, s := range append(status.InitContainerStatuses, status.ContainerStatuses...) {
+			if s.State.Waiting == nil || s.State.Waiting.Reason != reasonInitializing {
+				t.Errorf("initializing: %+v", s)
+			}
+		}
+	}
+	s = statusFor(pod, viewOf(true, "a:new"), nil).ContainerStatuses[0]
+	if s.State.Waiting == nil || s.State.Waiting.Reason != reasonCreating {
+		t.Errorf("creating: %+v", s)
 	}
 }
 

@@ -27,6 +27,8 @@ func (b *builder) agnhost(ctx context.Context, base root) (root, error) {
 			"user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")
 		t.dir("uploads", 0o755)
 		t.link("usr/local/bin/iperf", "/usr/bin/iperf")
+		// The suite's stands on Alpine, and a test asks that file.
+		t.file("etc/os-release", 0o644, []byte("NAME=\"Alpine Linux\"\nID=alpine\nPRETTY_NAME=\"Alpine Linux, made of Debian's packages\"\n"))
 		// What update-alternatives would do.
 		t.link("usr/bin/nc", "nc.openbsd")
 	}, "bind9-dnsutils", "curl", "netcat-openbsd", "iproute2", "iperf", "bash", "util-linux", "bsdextrautils")
