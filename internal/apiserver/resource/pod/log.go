@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -64,13 +65,46 @@ func (r LogREST) Get(ctx context.Context, name string, options runtime.Object) (
 		RedirectChecker: refuseRedirects,
 	}
 	if pod.Spec.NodeName == "" {
-		return streamer, nil // no node, no log: an empty answer
+		return logStreamer{streamer}, nil // no node, no log: an empty answer
 	}
 	streamer.Location, streamer.Transport, err = r.kubelet(ctx, pod, logQuery(opts), "containerLogs", pod.Namespace, pod.Name, container)
 	if err != nil {
 		return nil, err
 	}
-	return streamer, nil
+	return logStreamer{streamer}, nil
+}
+
+// logStreamer hands out the end of a log by itself, not with the last bytes, as
+// io.Reader allows: what sends it to a WebSocket (wsstream in k8s.io/streaming
+// v0.36) would drop these, which is all of a short log.
+type logStreamer struct{ *genericrest.LocationStreamer }
+
+var _ rest.ResourceStreamer = logStreamer{}
+
+// InputStream implements rest.ResourceStreamer.
+func (s logStreamer) InputStream(ctx context.Context, version, accept string) (io.ReadCloser, bool, string, error) {
+	in, flush, contentType, err := s.LocationStreamer.InputStream(ctx, version, accept)
+	if in != nil {
+		in = &endApart{ReadCloser: in}
+	}
+	return in, flush, contentType, err
+}
+
+// endApart keeps an error that came with bytes for the next call.
+type endApart struct {
+	io.ReadCloser
+	err error
+}
+
+func (r *endApart) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.ReadCloser.Read(p)
+	if n > 0 && err != nil {
+		r.err, err = err, nil
+	}
+	return n, err
 }
 
 // refuseRedirects: a kubelet that could send the API server elsewhere could
