@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -27,12 +28,27 @@ func (w *worker) admit(now time.Time) {
 		w.k.objects.add(w.pod)
 		return
 	}
-	if r := w.k.admission.check(w.pod, w.k.capacity.node()); r != nil {
+	if r := w.refused(); r != nil {
 		w.k.events.pod(w.pod, v1.EventTypeWarning, r.Reason, r.Message)
 		w.end(termination{Since: now, Grace: gracePeriod(w.pod), Phase: v1.PodFailed, Reason: r.Reason, Message: "Pod was rejected: " + r.Message, Rejected: true})
 		return
 	}
 	w.k.objects.add(w.pod)
+}
+
+// refused says why the pod may not run here, if so. What is known here of the node
+// may be older than what the scheduler knew, which saw a label that was just set:
+// a refusal is of the node as the API server has it.
+func (w *worker) refused() *refusal {
+	r := w.k.admission.check(w.pod, w.k.capacity.node())
+	if r == nil {
+		return nil
+	}
+	node, err := w.k.deps.Client.CoreV1().Nodes().Get(w.ctx, w.k.deps.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return r
+	}
+	return w.k.admission.check(w.pod, node)
 }
 
 // fits checks a pod against a node and the pods that are on it. It is pure.

@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -53,6 +54,7 @@ func scenarios() []scenario {
 		{"user-namespace", tryUsers},
 		{"image-volumes", tryImageVolume},
 		{"seccomp-of-the-node", trySeccomp},
+		{"label-of-this-moment", tryFreshLabel},
 		{"shortened-grace", tryShorten},
 		{"sidecars-end-last", trySidecarOrder},
 	}
@@ -87,6 +89,19 @@ func phaseIs(phase v1.PodPhase) func(*v1.Pod) bool {
 }
 
 func never(p *v1.Pod) { p.Spec.RestartPolicy = v1.RestartPolicyNever }
+
+// tryFreshLabel: the scheduler sees a label at once, and binds pods that ask for it.
+func tryFreshLabel(t *testing.T, c *testCluster) {
+	label := []byte(`{"metadata":{"labels":{"fresh":"yes"}}}`)
+	if _, err := c.client.CoreV1().Nodes().Patch(t.Context(), testNode, types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.pod("labelled", forever, func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"fresh": "yes"} })
+	p := c.await("labelled", "ready or refused", func(p *v1.Pod) bool { return isReady(p) || phaseIs(v1.PodFailed)(p) })
+	if !isReady(p) {
+		t.Errorf("refused: %s: %s", p.Status.Reason, p.Status.Message)
+	}
+}
 
 func tryPhases(t *testing.T, c *testCluster) {
 	c.pod("ok", "exit 0", never)
