@@ -68,7 +68,7 @@ func (c *Cluster) skiff(ctx context.Context, verb string, args ...string) error 
 
 // kubectl runs kubectl as administrator and returns what it wrote.
 func (c *Cluster) kubectl(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.Kubectl, append([]string{"--kubeconfig=" + c.Kubeconfig(), "--cache-dir=" + filepath.Join(c.Dir, "kubectl")}, args...)...)
+	cmd := exec.CommandContext(ctx, c.Kubectl, append([]string{"--kubeconfig=" + c.Kubeconfig(), "--cache-dir=" + filepath.Join(c.Dir, "kubectl"), "--request-timeout=30s"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -84,7 +84,8 @@ func (c *Cluster) Host(ctx context.Context) ([]string, error) {
 	return left, err
 }
 
-// until asks again until the answer is yes or patience has ended.
+// until asks again until the answer is yes or patience has ended. An answer that
+// does not come on a loaded machine is asked for again, too.
 func until(ctx context.Context, f func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -92,15 +93,12 @@ func until(ctx context.Context, f func() (bool, error)) error {
 	defer ticker.Stop()
 	for {
 		done, err := f()
-		if ctx.Err() != nil {
-			return nil // what is left is the answer
-		}
-		if err != nil || done {
-			return err
+		if done && err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return err // without one, what is left is the answer
 		case <-ticker.C:
 		}
 	}
