@@ -20,11 +20,12 @@ var selections = map[string]struct{ match, not string }{
 	"node":           {`\[NodeConformance\]`, without},
 	"network":        {`^\[sig-network\]`, without + `|\[Feature:(IPv6DualStack|.*Ingress|.*LoadBalancer|SCTP.*)\]|NetworkPolicy`},
 	"network-policy": {`NetworkPolicy|Netpol`, `SCTP|IPv6`},
-	"storage":        {`^\[sig-storage\]`, without},
+	"storage":        {`^\[sig-storage\]`, without + `|\[Driver: (csi|pd\.|azure|nfs|cinder|vsphere|local)|CSI (Mock|Volumes)|GCE|vSphere|Dynamic Provisioning|Multi-AZ|\[Disruptive\]`},
 }
 
-// without is what needs more than a cluster of one Linux machine: other
-// systems, clouds, features that are off, and tests that upstream calls flaky.
+// without is what needs more than a cluster of one Linux machine: other systems,
+// clouds, drivers of storage whose images are not made here, features that are
+// off, and tests that upstream calls flaky.
 const without = `\[Feature:Windows\]|Windows|\[Flaky\]|\[Alpha\]|\[Beta\]|\[FeatureGate:|\[Feature:`
 
 // choose lists the tests of a selection that are in focus.

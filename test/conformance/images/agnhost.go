@@ -75,12 +75,12 @@ func (b *builder) registry(ctx context.Context, t tree) error {
 			return err
 		}
 		config.Env = []string{searchPath}
-		d, _, err := b.layout.image(root.layers, config)
+		d, err := b.layout.image(root.layers, config)
 		if err != nil {
 			return err
 		}
 		d.Platform = &platform{OS: "linux", Arch: runtime.GOARCH}
-		top, _, err := b.layout.json(typeIndex, index{SchemaVersion: 2, MediaType: typeIndex, Manifests: []descriptor{d}})
+		top, err := b.layout.json(typeIndex, index{SchemaVersion: 2, MediaType: typeIndex, Manifests: []descriptor{d}})
 		if err != nil {
 			return err
 		}

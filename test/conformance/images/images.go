@@ -113,7 +113,7 @@ func (b *builder) all(ctx context.Context) error {
 		if config.Env == nil {
 			config.Env = []string{searchPath}
 		}
-		d, _, err := b.layout.image(root.layers, config)
+		d, err := b.layout.image(root.layers, config)
 		if err != nil {
 			return err
 		}

@@ -81,28 +81,27 @@ func (l *layout) blob(mediaType string, data []byte) (descriptor, error) {
 	return d, os.WriteFile(file, data, 0o644)
 }
 
-func (l *layout) json(mediaType string, value any) (descriptor, []byte, error) {
+func (l *layout) json(mediaType string, value any) (descriptor, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return descriptor{}, nil, err
+		return descriptor{}, err
 	}
-	d, err := l.blob(mediaType, data)
-	return d, data, err
+	return l.blob(mediaType, data)
 }
 
 // image writes an image of layers that are blobs already, whose digests are
 // those of the plain tars.
-func (l *layout) image(layers []descriptor, c Config) (descriptor, []byte, error) {
+func (l *layout) image(layers []descriptor, c Config) (descriptor, error) {
 	diffs := make([]string, len(layers))
 	for i, d := range layers {
 		diffs[i] = d.Digest
 	}
-	config, _, err := l.json(typeConfig, map[string]any{
+	config, err := l.json(typeConfig, map[string]any{
 		"created": epoch.UTC(), "os": "linux", "architecture": runtime.GOARCH, "config": c,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs},
 	})
 	if err != nil {
-		return descriptor{}, nil, err
+		return descriptor{}, err
 	}
 	return l.json(typeManifest, manifest{SchemaVersion: 2, MediaType: typeManifest, Config: config, Layers: layers})
 }
