@@ -50,7 +50,8 @@ func (r root) install(ctx context.Context, b *builder, more func(tree), packages
 
 // busybox is Debian's busybox, which runs programs from their files, with a
 // link for each of its applets. Its shell drops variables whose names are not a
-// shell's, which that of the suite's image passes on, as bash does.
+// shell's, which that of the suite's image passes on, as bash does: bash is what
+// the path finds as sh. /bin/sh is busybox, whose words tests compare.
 func (b *builder) busybox(ctx context.Context) (root, error) {
 	archive, err := b.debian.archive(ctx, "busybox")
 	if err != nil {
@@ -91,7 +92,7 @@ func skeleton(t tree, applets []string) {
 			t.link("usr/bin/"+a, "busybox")
 		}
 	}
-	t.link("usr/bin/sh", "bash")
+	t.link("usr/local/bin/sh", "/usr/bin/bash")
 	accounts(t, "", "")
 	t.file("etc/nsswitch.conf", 0o644, []byte("passwd: files\ngroup: files\nhosts: files dns\n"))
 }
