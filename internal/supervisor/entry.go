@@ -73,7 +73,7 @@ func (e *entry) slim(s *server) {
 	if old := heavy.Init.PIDFD; old != nil {
 		old.Close()
 	}
-	e.runc = ownRuntime{s.ociDir, e.rec.ID}
+	e.runc = ownRuntime{s.ociDir, e.rec.ID, e.rec.CgroupPath}
 }
 
 // signal sends sig to init or, with all, to every process of the container. A

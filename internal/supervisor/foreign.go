@@ -67,7 +67,7 @@ func (s *server) foreign(rec *record) (*foreign, error) {
 	return &foreign{path: rec.Runtime, id: rec.ID, dir: s.foreignDir(rec.ID), root: filepath.Join(s.dir, "foreign-state"), cg: cg, exe: s.exe, monitor: rec.Monitor, monitorStart: rec.StartTicks, patience: runtimeTime}, nil
 }
 
-// load finds the runtime's side of a recorded container; nil where it has none.
+// load finds the runtime's side of a recorded container. Where that cannot be read, what is asked of it says so.
 func (s *server) load(rec *record) (ociRuntime, error) {
 	if rec.Runtime != "" {
 		f, err := s.foreign(rec)
@@ -76,11 +76,8 @@ func (s *server) load(rec *record) (ociRuntime, error) {
 		}
 		return f, nil
 	}
-	own := ownRuntime{s.ociDir, rec.ID}
-	if err := own.with(func(*oci.Container) error { return nil }); err != nil {
-		return nil, err
-	}
-	return own, nil
+	own := ownRuntime{s.ociDir, rec.ID, rec.CgroupPath}
+	return own, own.with(func(*oci.Container) error { return nil })
 }
 
 // createForeign makes the bundle and lets a monitor make the container.

@@ -2,16 +2,21 @@ package supervisor
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/oci"
 )
 
 // ownRuntime is a container of package oci that is read from its state when something is asked of it: most containers are
-// never looked at again before their end, and there may be hundreds.
-type ownRuntime struct{ dir, id string }
+// never looked at again before their end, and there may be hundreds. What has lost its state can be ended and removed by its
+// cgroup.
+type ownRuntime struct{ dir, id, cgroup string }
 
 func (r ownRuntime) with(f func(*oci.Container) error) error {
 	c, err := oci.Load(r.dir, r.id)
@@ -27,11 +32,37 @@ func (r ownRuntime) Start(ctx context.Context) error {
 }
 
 func (r ownRuntime) Kill(sig unix.Signal, all bool) error {
-	return r.with(func(c *oci.Container) error { return c.Kill(sig, all) })
+	c, err := oci.Load(r.dir, r.id)
+	if err == nil {
+		defer c.Init.Close()
+		return c.Kill(sig, all)
+	}
+	if sig != unix.SIGKILL || r.cgroup == "" {
+		return err
+	}
+	cg, err := cgroup.New(r.cgroup)
+	if err != nil {
+		return err
+	}
+	return cg.Kill(sig)
 }
 
 func (r ownRuntime) Delete(force bool) error {
-	return r.with(func(c *oci.Container) error { return c.Delete(force) })
+	c, err := oci.Load(r.dir, r.id)
+	if err == nil {
+		defer c.Init.Close()
+		return c.Delete(force)
+	}
+	if r.cgroup != "" {
+		cg, err := cgroup.New(r.cgroup)
+		if err == nil {
+			err = errors.Join(cg.Kill(unix.SIGKILL), cg.Destroy())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(filepath.Join(r.dir, r.id))
 }
 
 func (r ownRuntime) Update(limits *specs.LinuxResources) error {
