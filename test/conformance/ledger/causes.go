@@ -53,6 +53,9 @@ func ReadCauses(file string) (Causes, error) {
 	return list, nil
 }
 
+// places are the directories of a run, which differ from machine to machine.
+var places = regexp.MustCompile(`/[^\s:=,'"]*(?:bin/conformance|skiff-conformance-\d+)/`)
+
 // Unknown is the organ of failures that no cause explains.
 const Unknown = "unknown"
 
@@ -64,6 +67,7 @@ func (list Causes) Explain(test, message, log string) (cause, organ string) {
 		}
 	}
 	first, _, _ := strings.Cut(message, "\n")
+	first = places.ReplaceAllString(first, "")
 	if len(first) > 200 {
 		first = first[:200]
 	}

@@ -69,6 +69,7 @@ func TestCausesAreTriedInTheirOrder(t *testing.T) {
 		{"Pod should run", "could not\nfind it", "", "There is no such kind.", "kinds"},
 		{"Pod should run", "timed out", "...OOM\nkilled", "It was killed.", "kubelet"},
 		{"Pod should run", "timed out\nafter all", "", "unknown: timed out", Unknown},
+		{"Pod should run", "running /home/me/skiff/bin/conformance/kubectl --kubeconfig=/tmp/skiff-conformance-21/k.yaml failed", "", "unknown: running kubectl --kubeconfig=k.yaml failed", Unknown},
 	} {
 		if cause, organ := causes.Explain(c.test, c.message, c.log); cause != c.cause || organ != c.organ {
 			t.Errorf("%s, %q: %q of %q, want %q of %q", c.test, c.message, cause, organ, c.cause, c.organ)
