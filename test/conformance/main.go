@@ -71,6 +71,15 @@ func run(ctx context.Context, o options) error {
 	if o.recount {
 		return recount(o, built)
 	}
+	// The skiff that is judged has one name and one place.
+	lock, err := os.Create(filepath.Join(o.work, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("another run is under way in %s: %w", o.work, err)
+	}
 	if err := built.build(ctx, o); err != nil {
 		return err
 	}
