@@ -273,10 +273,15 @@ func TestEnd(t *testing.T) {
 // TestPodman is Debian's podman with the cgroup manager that it has by itself.
 func TestPodman(t *testing.T) {
 	b := newBox(t)
+	// Podman cleans up in the background, and so may still write here when the test is over. The machine's disk ends with it.
+	state, err := os.MkdirTemp("", "podman")
+	if err != nil {
+		t.Fatal(err)
+	}
 	podman := func(args ...string) string {
 		t.Helper()
 		cmd := exec.Command("podman", append([]string{"--runtime", os.Getenv("SKIFF_OCI"), "--cgroup-manager=systemd", "--events-backend=none",
-			"--root", b.dir + "/root", "--runroot", b.dir + "/run", "--storage-driver=vfs"}, args...)...)
+			"--root", state + "/root", "--runroot", state + "/run", "--storage-driver=vfs"}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("podman %s: %v\n%s", strings.Join(args, " "), err, out)
