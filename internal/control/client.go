@@ -79,6 +79,8 @@ func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (no daemon on %s); start it with `skiff up`", ErrNotRunning, c.socket)
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF):
+		return fmt.Errorf("%w any more (the daemon on %s ended during the request)", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission to open %s; run this as root", c.socket)
 	}
