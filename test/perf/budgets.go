@@ -24,7 +24,7 @@ func budgets() map[string]budget {
 		"sandbox with network":                   {20, 15},
 		"100 sandboxes with a container":         {2500, 1200},
 		"pause (private)":                        {0.8, 0.8},
-		"image import again":                     {120, 50},
+		"image import again":                     {70, 50},
 		"supervisor (private)":                   {9, 8},
 
 		// What 10,000 starts and execs may leave. Only what breathes by itself has room: the collector's heap, connections
