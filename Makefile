@@ -9,6 +9,7 @@ GOFLAGS_BUILD = -ldflags "-s -w -X $(VERSION).gitVersion=$(KUBERNETES) -X $(VERS
 OCI = internal/ocibin/bin/skiff-oci.gz
 HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
+VMTESTS ?= .
 SELECTION ?= conformance
 PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
 PACKAGES_PERF = busybox-static crun runc
@@ -64,7 +65,7 @@ deps-vm:
 	$(call install,$(PACKAGES_VM))
 
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
-	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 50m ./test/vm
+	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 50m -run '$(VMTESTS)' ./test/vm
 
 conformance: deps build ## judge skiff by the upstream suite and keep its ledger; FOCUS='...' a part, SELECTION=node|network|network-policy|storage others
 	@mkdir -p bin/conformance
