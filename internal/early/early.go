@@ -3,7 +3,7 @@
 // stay, and to go through them several times is a third of a command's start.
 //
 // It must be initialised before them. Go does that in the order of import paths
-// among those that wait for nothing (decision 0020), so it imports nothing of
+// among those that wait for nothing (decision 0021), so it imports nothing of
 // ours, and main imports it.
 package early
 

@@ -30,9 +30,9 @@ func benchmarks() []benchmark {
 		{"pods", measurePods},
 		{"deployment", measureDeployment},
 		{"container", measureContainer},
-		{"layer", measureLayer},
+		{"layer", func(ctx context.Context) ([]result, error) { return withLayer(ctx, measureLayer) }},
 		{"import", measureImport},
-		{"growth", measureGrowth},
+		{"growth", func(ctx context.Context) ([]result, error) { return withLayer(ctx, measureGrowth) }},
 	}
 }
 

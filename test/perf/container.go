@@ -7,11 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/thread"
 )
 
 // runs is how many containers each runtime makes.
@@ -88,27 +89,21 @@ func peer(ctx context.Context, name, bundle string) *command {
 	return nil
 }
 
-// withoutUnified runs f on a thread, which ends with it, in a mount namespace
-// where the v2 part of a hybrid layout is not mounted.
-func withoutUnified(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for ever
+// withoutUnified runs f in a mount namespace where the v2 part of a hybrid
+// layout is not mounted.
+func withoutUnified(f func() ([]byte, error)) ([]byte, error) {
+	return thread.Apart(func() ([]byte, error) {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			done <- fmt.Errorf("making a mount namespace: %w", err)
-			return
+			return nil, fmt.Errorf("making a mount namespace: %w", err)
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			done <- fmt.Errorf("making mounts private: %w", err)
-			return
+			return nil, fmt.Errorf("making mounts private: %w", err)
 		}
 		if err := unix.Unmount(unified, 0); err != nil {
-			done <- fmt.Errorf("unmounting %s: %w", unified, err)
-			return
+			return nil, fmt.Errorf("unmounting %s: %w", unified, err)
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }
 
 // measureInit takes the time from the exec of a container's init to the exec of
@@ -151,22 +146,22 @@ func measureInit(ctx context.Context, program, bundle string) (result, error) {
 func runContainer(ctx context.Context, c command, bundle, id string) (took time.Duration, pid int, err error) {
 	line := append(slices.Clone(c.line), "--root", stateDir(bundle), "run", "--bundle", bundle, id)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	run := func() error {
+	run := func() ([]byte, error) {
 		began := time.Now()
 		out, err := cmd.CombinedOutput()
 		took = time.Since(began)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		pid = cmd.Process.Pid
-		return nil
+		return out, err
 	}
+	var out []byte
 	if c.plain {
-		err = withoutUnified(run)
+		out, err = withoutUnified(run)
 	} else {
-		err = run()
+		out, err = run()
 	}
-	return took, pid, err
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %s", err, out)
+	}
+	return took, cmd.Process.Pid, nil
 }
 
 // stateDir is where a runtime keeps its state of a bundle's containers.

@@ -30,17 +30,8 @@ const (
 
 // measureGrowth makes and removes many containers, runs many programs in one that stays, and compares what skiff and the
 // machine hold before and after.
-func measureGrowth(ctx context.Context) (_ []result, err error) {
-	s, err := start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.purge()) }()
-	l, err := s.layer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer l.close()
+func measureGrowth(ctx context.Context, l layer) (_ []result, err error) {
+	s := l.skiff
 	box, config, err := l.sandbox(ctx, "stays")
 	if err != nil {
 		return nil, err

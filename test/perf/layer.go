@@ -51,9 +51,8 @@ func (s *skiff) layer(ctx context.Context) (layer, error) {
 	return layer{runtimeapi.NewRuntimeServiceClient(conn), s, s.dir, conn}, nil
 }
 
-// measureLayer takes the time of the container layer's steps by its socket, as
-// a kubelet of another process would see them, beside the peers' command lines.
-func measureLayer(ctx context.Context) (_ []result, err error) {
+// withLayer measures a fresh skiff by its CRI.
+func withLayer(ctx context.Context, measure func(context.Context, layer) ([]result, error)) (_ []result, err error) {
 	s, err := start(ctx)
 	if err != nil {
 		return nil, err
@@ -64,6 +63,12 @@ func measureLayer(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer l.close()
+	return measure(ctx, l)
+}
+
+// measureLayer takes the time of the container layer's steps by its socket, as
+// a kubelet of another process would see them, beside the peers' command lines.
+func measureLayer(ctx context.Context, l layer) ([]result, error) {
 	var results []result
 	for _, measure := range []func(context.Context) ([]result, error){l.measureSandbox, l.measureContainers, l.measureExec, l.measureTogether} {
 		r, err := measure(ctx)
