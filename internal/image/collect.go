@@ -153,12 +153,22 @@ func (s *Store) detachUnreferenced() []garbage {
 	return append(out, s.detachMerged()...)
 }
 
+// trash renames a directory away, into a new one that is to be removed.
+func (s *Store) trash(dir string) (string, error) {
+	trash, err := os.MkdirTemp(filepath.Join(s.opts.Dir, tmpDir), "gone")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Rename(dir, filepath.Join(trash, "d")); err != nil {
+		os.Remove(trash)
+		return "", err
+	}
+	return trash, nil
+}
+
 // detachLayer renames a layer away, so that it is gone at once and for good.
 func (s *Store) detachLayer(l *layer) (garbage, bool) {
-	trash, err := os.MkdirTemp(filepath.Join(s.opts.Dir, tmpDir), "gone")
-	if err == nil {
-		err = os.Rename(s.layerDir(l.n), filepath.Join(trash, "l"))
-	}
+	trash, err := s.trash(s.layerDir(l.n))
 	if err != nil {
 		s.log.Warn("removing layer", "layer", l.DiffID, "err", err)
 		return garbage{}, false

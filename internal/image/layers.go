@@ -171,14 +171,12 @@ func (s *Store) unhold(diffIDs []string) {
 // dropLayerDir takes a layer away atomically, then removes its files.
 func (s *Store) dropLayerDir(n int) {
 	old := s.layerDir(n)
-	trash, err := os.MkdirTemp(filepath.Join(s.opts.Dir, tmpDir), "gone")
-	if err == nil {
-		err = os.Rename(old, filepath.Join(trash, "l"))
-		os.RemoveAll(trash)
-	}
+	trash, err := s.trash(old)
 	if err != nil {
 		s.log.Warn("removing layer", "dir", old, "err", err)
+		return
 	}
+	os.RemoveAll(trash)
 }
 
 func syncDir(dir string) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.skiff.dev/skiff/internal/image/unpack"
@@ -41,10 +42,8 @@ func (s *Store) merge(ctx context.Context, img Image, lower []string) (string, e
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	bottomFirst := make([]string, 0, len(lower))
-	for i := range lower {
-		bottomFirst = append(bottomFirst, lower[len(lower)-1-i])
-	}
+	bottomFirst := slices.Clone(lower)
+	slices.Reverse(bottomFirst)
 	st, err := s.newStage()
 	if err != nil {
 		return "", err
@@ -87,10 +86,7 @@ func (s *Store) detachMerged() []garbage {
 		if s.keepAll || keep[path] {
 			continue
 		}
-		trash, err := os.MkdirTemp(filepath.Join(s.opts.Dir, tmpDir), "gone")
-		if err == nil {
-			err = os.Rename(path, filepath.Join(trash, "m"))
-		}
+		trash, err := s.trash(path)
 		if err != nil {
 			s.log.Warn("removing a merged image", "dir", path, "err", err)
 			continue
