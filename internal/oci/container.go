@@ -57,17 +57,14 @@ func (c *Container) Resume() error { return c.cg.Thaw() }
 
 // Update changes the cgroup's limits while the container runs, all or none; fields that are nil stay as they are.
 func (c *Container) Update(r *specs.LinuxResources) error {
-	if err := c.setLimits(r); err != nil {
+	err := c.updateUnit(r)
+	if err == nil {
+		err = c.cg.Change(r)
+	}
+	if err != nil {
 		return fmt.Errorf("updating container %q: %w", c.ID, err)
 	}
 	return nil
-}
-
-func (c *Container) setLimits(r *specs.LinuxResources) error {
-	if err := c.updateUnit(r); err != nil {
-		return err
-	}
-	return c.cg.Change(r)
 }
 
 // Stats reads the cgroup.

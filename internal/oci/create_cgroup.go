@@ -128,7 +128,12 @@ func (cr *creation) setLimits() error {
 // limitPids comes when init is ready, and starts no thread any more.
 func (cr *creation) limitPids() error {
 	if l := cr.o.Spec.Linux; l != nil && l.Resources != nil && fewPids(l.Resources) {
-		if err := cr.c.setLimits(&specs.LinuxResources{Pids: l.Resources.Pids}); err != nil {
+		r := &specs.LinuxResources{Pids: l.Resources.Pids}
+		err := cr.c.updateUnit(r)
+		if err == nil {
+			err = cr.c.cg.Set(r) // who fails is removed, so nothing is read to be put back
+		}
+		if err != nil {
 			return fmt.Errorf("linux.resources: %w", err)
 		}
 	}

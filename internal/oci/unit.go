@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -105,28 +106,21 @@ func (cr *creation) scopeProperties() []systemd.Property {
 // unitCgroup reads where systemd has put a process: the kernel knows it better than a rule for paths, in a container
 // whose systemd has not the root of the hierarchy for example.
 func unitCgroup(pid int, v2 bool) (string, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-	if err != nil {
-		return "", fmt.Errorf("reading cgroup of process %d: %w", pid, err)
-	}
-	controller := "name=systemd"
 	if v2 {
-		controller = ""
+		return cgroup.Of(strconv.Itoa(pid), "")
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3); len(f) == 3 && f[1] == controller {
-			return f[2], nil
-		}
-	}
-	return "", fmt.Errorf("reading cgroup of process %d: no line of systemd's", pid)
+	return cgroup.Of(strconv.Itoa(pid), "name=systemd")
 }
 
 // UnderUser tells whether the caller has no say in the machine's systemd, but may have one of its own: an ordinary user,
 // or the root of a user namespace.
-func UnderUser() bool {
+func UnderUser() bool { return underUser() }
+
+// underUser is found out once: a process of several threads stays in its user namespace.
+var underUser = sync.OnceValue(func() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	return os.Geteuid() != 0 || err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
-}
+})
 
 // stopUnit forgets the container's unit; it ends by itself with its last process, unless that failed.
 func (c *Container) stopUnit() error {

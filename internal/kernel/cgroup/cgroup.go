@@ -74,14 +74,26 @@ func Detect() (Layout, error) {
 
 // own reads the caller's own cgroup in a hierarchy, for relative paths.
 func own(h Hierarchy) string {
-	b, _ := os.ReadFile("/proc/self/cgroup")
-	want := strings.Join(h.Controllers, ",")
+	p, err := Of("self", strings.Join(h.Controllers, ","))
+	if err != nil {
+		return "/"
+	}
+	return p
+}
+
+// Of reads the cgroup of a process in the hierarchy that has these controllers, as /proc/PID/cgroup names them: none for
+// version 2.
+func Of(pid, controllers string) (string, error) {
+	b, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("reading cgroup of process %s: %w", pid, err)
+	}
 	for line := range strings.Lines(string(b)) {
-		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && f[1] == want {
-			return f[2]
+		if f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3); len(f) == 3 && f[1] == controllers {
+			return f[2], nil
 		}
 	}
-	return "/"
+	return "", fmt.Errorf("reading cgroup of process %s: no line of the hierarchy %q", pid, controllers)
 }
 
 // Manager is one cgroup.

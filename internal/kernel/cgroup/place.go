@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -52,14 +51,9 @@ func (m *Manager) below(sub Sub) ([]string, error) {
 
 // AddBeside puts a process into the cgroup, at or below m, of another one (v2 only).
 func (m *Manager) AddBeside(pid, other int) error {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(other) + "/cgroup")
+	p, err := Of(strconv.Itoa(other), "")
 	if err != nil {
-		return fmt.Errorf("reading cgroup of process %d: %w", other, err)
+		return err
 	}
-	for line := range strings.Lines(string(b)) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return write(filepath.Join(m.Layout.Hierarchies[0].Mount, p), "cgroup.procs", strconv.Itoa(pid))
-		}
-	}
-	return fmt.Errorf("reading cgroup of process %d: no version 2 line", other)
+	return write(filepath.Join(m.Layout.Hierarchies[0].Mount, p), "cgroup.procs", strconv.Itoa(pid))
 }
