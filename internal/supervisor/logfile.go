@@ -54,18 +54,7 @@ type logFile struct {
 // newLog returns a log that is opened when something is written.
 func newLog(opts LogOptions) *logFile { return &logFile{opts: opts, partial: map[string]bool{}} }
 
-// openLog opens or makes the log, appending to what is there.
-func openLog(opts LogOptions) (*logFile, error) {
-	l := newLog(opts)
-	if opts.Path == "" {
-		return l, nil
-	}
-	if err := l.open(); err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
+// open opens or makes the file, appending to what is there.
 func (l *logFile) open() error {
 	dir, name := l.place()
 	if err := os.MkdirAll(dir, 0o755); err != nil {

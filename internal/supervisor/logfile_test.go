@@ -12,6 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openLog is a log that is open.
+func openLog(opts LogOptions) (*logFile, error) {
+	l := newLog(opts)
+	if opts.Path == "" {
+		return l, nil
+	}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
 func TestLogFormat(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 	const stamp = "2026-01-02T03:04:05.000000678Z stdout "
