@@ -2,7 +2,6 @@ package container
 
 import (
 	"archive/tar"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
@@ -22,24 +22,7 @@ const nativeDir = "SKIFF_TEST_NATIVE"
 // overlay.
 func onOverlay(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("containers need root")
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	merged := filepath.Join(dir, "merged")
-	if err := unix.Mount("overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(merged, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	merged := kerneltest.Overlay(t)
 	if err := mount.ProbeOverlay(merged, merged); err == nil {
 		t.Fatal("overlayfs works on an overlay: this tests nothing")
 	}

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"go.skiff.dev/skiff/internal/kernel/kerneltest"
 	"go.skiff.dev/skiff/test/e2e/cluster"
 	"go.skiff.dev/skiff/test/testimage"
 )
@@ -17,24 +16,7 @@ import (
 // TestOnOverlay runs skiff where its files lie on an overlay, as they do in a
 // container: overlayfs refuses to write to one, so containers get copies.
 func TestOnOverlay(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	merged := filepath.Join(dir, "merged")
-	if err := unix.Mount("overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(merged, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	merged := kerneltest.Overlay(t)
 	t.Setenv("TMPDIR", merged)
 	c := cluster.New(t)
 	if out, err := c.Try("up", "--detach", fmt.Sprint("--api-port=", c.APIPort), "--log-dir="+c.Dir+"/logs", "--snapshotter=overlayfs"); err == nil || !strings.Contains(out, "trying overlayfs") {
