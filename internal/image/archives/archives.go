@@ -4,7 +4,9 @@
 // A file counts when nobody has it open for writing: the end of a copy
 // (IN_CLOSE_WRITE) or a rename into the directory (IN_MOVED_TO) says when to
 // look, and a lease that the kernel refuses while there is a writer says which
-// of the others to leave alone. Nothing waits for time to pass.
+// of the others to leave alone. The kernel tells of the end before it has let
+// go of the file (__fput, seen on Linux 6.18), and nothing tells of that: for a
+// second after an event, what is being written is looked at again.
 //
 // An archive whose inode, size and times are those of the last import is not
 // opened. One that cannot be imported is told of once, until it changes, and
@@ -94,6 +96,9 @@ func (d *Directory) Run(ctx context.Context, ready func()) error {
 	ready()
 	d.scan(ctx, true)
 	close(d.looked)
+	pause := firstPause
+	again := time.NewTimer(pause)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,10 +114,22 @@ func (d *Directory) Run(ctx context.Context, ready func()) error {
 				w.Close()
 				w = d.watch()
 			}
+			pause = firstPause
+		case <-again.C:
 		}
-		d.scan(ctx, false)
+		if busy := d.scan(ctx, false); busy && pause < lastPause {
+			again.Reset(pause)
+			pause *= 2
+		}
 	}
 }
+
+// firstPause is how long after an event what is being written is looked at
+// again; each further pause is twice as long, up to lastPause.
+const (
+	firstPause = time.Millisecond
+	lastPause  = time.Second
+)
 
 // watch makes the directory and follows it.
 func (d *Directory) watch() *inotify.Watcher {
@@ -128,20 +145,21 @@ func (d *Directory) watch() *inotify.Watcher {
 	return w
 }
 
-// scan looks at every archive. At the start of skiff one whose images are gone
-// comes in again; later on `skiff image rm` is taken at its word.
-func (d *Directory) scan(ctx context.Context, start bool) {
+// scan looks at every archive, and says whether one is being written. At the
+// start of skiff one whose images are gone comes in again; later on
+// `skiff image rm` is taken at its word.
+func (d *Directory) scan(ctx context.Context, start bool) (busy bool) {
 	files, err := os.ReadDir(d.opts.Dir)
 	if err != nil {
 		d.log.Warn("reading the directory of archives", "dir", d.opts.Dir, "err", err)
-		return
+		return false
 	}
 	seen := map[string]bool{}
 	for _, f := range files {
 		// A name with a dot is a copy under way, which rsync and others rename.
 		if name := f.Name(); !strings.HasPrefix(name, ".") {
 			seen[name] = true
-			d.look(ctx, name, start)
+			busy = d.look(ctx, name, start) || busy
 		}
 	}
 	for name := range d.failed {
@@ -156,40 +174,43 @@ func (d *Directory) scan(ctx context.Context, start bool) {
 			d.save()
 		}
 	}
+	return busy
 }
 
-// look imports an archive unless it is known.
-func (d *Directory) look(ctx context.Context, name string, start bool) {
+// look imports an archive unless it is known, and says whether it is being written.
+func (d *Directory) look(ctx context.Context, name string, start bool) (busy bool) {
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	path := filepath.Join(d.opts.Dir, name)
 	info, err := os.Stat(path)
 	if err != nil {
 		d.fail(name, identity{}, fmt.Errorf("reading archive: %w", err))
-		return
+		return false
 	}
 	id := identityOf(info)
 	if d.known[name].identity == id && (!start || d.present(d.known[name])) {
-		return
+		return false
 	}
 	if f, ok := d.failed[name]; ok && f.identity == id {
-		return
+		return false
 	}
 	if !info.Mode().IsRegular() {
 		d.fail(name, id, errors.New("only files are imported; pack a directory with tar, or use `skiff image import`"))
-		return
+		return false
 	}
 	began := time.Now()
 	imgs, id, err := d.read(ctx, path)
 	switch {
 	case errors.Is(err, errWriting) || ctx.Err() != nil:
 		// The end of the writing is an event of its own.
+		return true
 	case err != nil:
 		d.fail(name, id, err)
 	default:
 		d.imported(name, id, imgs, time.Since(began))
 	}
+	return false
 }
 
 var errWriting = errors.New("archive is being written")

@@ -151,6 +151,19 @@ func TestChangeAndRemoval(t *testing.T) {
 	}
 }
 
+// The kernel tells of the end of writing before the writer is gone: no change is missed for that.
+func TestEachChangeIsSeen(t *testing.T) {
+	n := newNode(t)
+	n.start()
+	versions := [][]byte{archive(t, "a:1", "one"), archive(t, "a:1", "another")}
+	for i := range 300 {
+		if err := os.WriteFile(filepath.Join(n.dir, "a.tar"), versions[i%2], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.wait(i+1, "imported archive")
+	}
+}
+
 // A directory that somebody removes is made again and followed.
 func TestDirectoryIsRemoved(t *testing.T) {
 	n := newNode(t)
