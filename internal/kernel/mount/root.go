@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/openat"
 )
 
 // Root is an open directory in which untrusted paths are resolved: symbolic links, also absolute ones and "..", stay
@@ -33,18 +35,11 @@ func (r Root) open(p string, flags int, mode uint32, extra uint64) (int, error) 
 	if p == "" {
 		p = "."
 	}
-	// A rename anywhere on the machine can make ".." resolution uncertain; the kernel then says EAGAIN: try again.
-	for range 256 {
-		fd, err := unix.Openat2(r.FD, p, &how)
-		if err == unix.EAGAIN || err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return -1, &os.PathError{Op: "openat2", Path: "/" + p, Err: err}
-		}
-		return fd, nil
+	fd, err := openat.Open(r.FD, p, &how)
+	if err != nil {
+		return -1, &os.PathError{Op: "openat2", Path: "/" + p, Err: err}
 	}
-	return -1, &os.PathError{Op: "openat2", Path: "/" + p, Err: unix.EAGAIN}
+	return fd, nil
 }
 
 // Path opens p with O_PATH: a handle on the place, of whatever kind it is.

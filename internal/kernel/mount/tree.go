@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/openat"
 )
 
 // FS makes a new instance of a file system, attached nowhere. Params are "key=value" or a flag alone; attrs are
@@ -152,7 +154,7 @@ func Pivot(fd int) error {
 func Write(fd int, magic int64, rel, v string) error {
 	how := unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
-	f, err := unix.Openat2(fd, rel, &how)
+	f, err := openat.Open(fd, rel, &how)
 	if err != nil {
 		return &os.PathError{Op: "openat2", Path: rel, Err: err}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/openat"
 )
 
 // plainly is how a path is walked in which no link is expected at all.
@@ -80,7 +82,7 @@ func openTrusted(dir string) (int, error) {
 
 func openPlainly(at int, name string, flags, mode uint64) (int, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Mode: mode, Resolve: plainly}
-	return ignoringEINTR(func() (int, error) { return unix.Openat2(at, name, &how) })
+	return openat.Open(at, name, &how)
 }
 
 // openRegular does not block on a pipe, and says what is wrong with one.

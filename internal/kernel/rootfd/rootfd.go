@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/openat"
 )
 
 // maxCached bounds the directory descriptors that a Root keeps open.
@@ -112,7 +114,7 @@ func (r *Root) OpenFile(name string) (int, error) {
 
 func (r *Root) openat2(name string, flags, resolve uint64) (int, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
-	return ignoringEINTR(func() (int, error) { return unix.Openat2(r.fd, name, &how) })
+	return openat.Open(r.fd, name, &how)
 }
 
 // touch makes name the most recently used, so that it is closed last.
