@@ -85,7 +85,7 @@ func TestFailingHooks(t *testing.T) {
 // TestExecTakesTheContainersLimits gives a further process no more than the container has when its description leaves
 // things out, and refuses what would leave it root.
 func TestExecTakesTheContainersLimits(t *testing.T) {
-	b := newBox(t, "sleep 100")
+	b := newBox(t, "sleep 1000")
 	b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}}
 	b.start()
 	bare := &specs.Process{Cwd: "/", Env: b.spec.Process.Env, Args: []string{"sh", "-c", "grep CapEff /proc/self/status; ulimit -n"}}
@@ -109,7 +109,7 @@ func TestExecTakesTheContainersLimits(t *testing.T) {
 
 // TestKillReachesAll ends what a container without a pid namespace of its own left behind.
 func TestKillReachesAll(t *testing.T) {
-	b := newBox(t, "sleep 100 & exec sleep 100")
+	b := newBox(t, "sleep 1000 & exec sleep 1000")
 	b.spec.Linux.Namespaces = deleteNamespace(b.spec.Linux.Namespaces, specs.PIDNamespace)
 	c := b.start()
 	waitFor(t, "both processes", func() bool { pids, _ := c.Pids(); return len(pids) == 2 })

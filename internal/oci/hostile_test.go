@@ -11,7 +11,7 @@ import (
 
 // TestWorkingDirectoryThroughDescriptor: CVE-2016-9962, CVE-2024-21626. No descriptor of the host leads anywhere.
 func TestWorkingDirectoryThroughDescriptor(t *testing.T) {
-	running := newBox(t, "sleep 100")
+	running := newBox(t, "sleep 1000")
 	running.start()
 	for n := 3; n < 20; n++ {
 		cwd := fmt.Sprintf("/proc/self/fd/%d", n)

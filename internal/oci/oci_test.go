@@ -363,7 +363,7 @@ func TestMappedOverlay(t *testing.T) {
 
 // TestUserNamespace execs into a container with a user namespace, and makes a second one that joins it.
 func TestUserNamespace(t *testing.T) {
-	b := newBox(t, "sleep 100")
+	b := newBox(t, "sleep 1000")
 	maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = maps, maps
 	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
@@ -394,7 +394,7 @@ func TestUserNamespace(t *testing.T) {
 }
 
 func TestTimeNamespace(t *testing.T) {
-	b := newBox(t, "sleep 100")
+	b := newBox(t, "sleep 1000")
 	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 	b.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: 1000}, "boottime": {Secs: 2000}}
 	c := b.start()
@@ -490,7 +490,7 @@ func (b *box) exec(o ExecOptions, args ...string) (ExitStatus, error) {
 }
 
 func TestExec(t *testing.T) {
-	b := newBox(t, "sleep 100")
+	b := newBox(t, "sleep 1000")
 	c := b.start()
 	st, err := b.exec(ExecOptions{}, "sh", "-c", "for n in pid mnt cgroup net; do readlink /proc/self/ns/$n; done; exit 3")
 	if err != nil || st.Code != 3 {
@@ -531,7 +531,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestTerminal(t *testing.T) {
-	b := newBox(t, "sleep 100")
+	b := newBox(t, "sleep 1000")
 	b.start()
 	p := *b.spec.Process
 	p.Terminal, p.ConsoleSize = true, &specs.Box{Height: 33, Width: 77}

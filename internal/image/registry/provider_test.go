@@ -123,7 +123,7 @@ func TestCredentialProviderFails(t *testing.T) {
 			t.Errorf("%v does not say %q", err, says)
 		}
 	}
-	c := newCloud(t, oneProvider, "sleep 100")
+	c := newCloud(t, oneProvider, "sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.p.credentials(ctx, "a.registry.cloud.example", "x"); err == nil {

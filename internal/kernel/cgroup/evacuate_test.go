@@ -27,7 +27,7 @@ func TestEvacuate(t *testing.T) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	inside := exec.Command("sh", "-c", "echo $$ > "+root+"/cgroup.procs && echo in && exec sleep 100")
+	inside := exec.Command("sh", "-c", "echo $$ > "+root+"/cgroup.procs && echo in && exec sleep 1000")
 	out, err := inside.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
