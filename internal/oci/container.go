@@ -22,9 +22,10 @@ type Container struct {
 	// Warn hears what went wrong and stops nothing, such as a poststop hook that fails. It may be nil.
 	Warn func(string)
 
-	rec  record
-	spec *specs.Spec
-	cg   *cgroup.Manager
+	rec     record
+	spec    *specs.Spec
+	cg      *cgroup.Manager
+	starter *wire // on which init waits for Start; nil: at its socket in Dir
 }
 
 // State is what `skiff-oci state` prints, and a little more.
@@ -45,6 +46,9 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	}
 	return c.loadSpec()
 }
+
+// StartTicks is when init was started, in clock ticks since boot (field 22 of /proc/PID/stat).
+func (c *Container) StartTicks() uint64 { return c.rec.Start }
 
 // Pids lists the processes of the container's cgroup in the caller's pid namespace.
 func (c *Container) Pids() ([]int, error) { return c.cg.Procs() }

@@ -115,9 +115,12 @@ func (cr *creation) makeDir(context.Context) error {
 	return os.WriteFile(filepath.Join(cr.c.Dir, specFile), raw, 0o600)
 }
 
-// listenStart makes the socket on which init waits. It is bound through a descriptor of the directory, because a path
-// may be longer than a socket address allows.
+// listenStart makes the socket on which init waits, unless who creates also starts. It is bound through a descriptor of the
+// directory, because a path may be longer than a socket address allows.
 func (cr *creation) listenStart(context.Context) error {
+	if cr.plan.listen = -1; cr.o.Run {
+		return nil
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -260,6 +263,10 @@ func (cr *creation) handshake(ctx context.Context) error {
 	}
 	if err := cr.limitPids(); err != nil {
 		return err
+	}
+	if cr.o.Run {
+		cr.c.starter = cr.wire
+		return nil
 	}
 	return cr.wire.f.Close()
 }

@@ -31,6 +31,7 @@ type CreateOptions struct {
 	Systemd       bool           // the cgroup is a scope that systemd makes; Spec.Linux.CgroupsPath is SLICE:PREFIX:NAME
 	NoPivot       bool           // chroot in place of pivot_root, for a root that lives on a ramfs
 	NoNewKeyring  bool           // keep the caller's session keyring
+	Run           bool           // Start follows at once, by the one that Create returns: nobody else can start it
 	PidFile       string         // gets init's pid, written atomically before Create returns
 	Seccomp       *seccomp.Cache // of compiled profiles, kept by a caller that makes many containers; may be nil
 	Warn          func(string)

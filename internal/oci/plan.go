@@ -5,7 +5,7 @@ package oci
 type plan struct {
 	exec     bool // join a running container; false: make one
 	fds      int  // first descriptor that is not the process's own: 3 + preserved ones
-	listen   int  // descriptor of the start socket; -1 for exec
+	listen   int  // descriptor of the start socket; -1: there is none
 	joins    []join
 	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
 	wantSync bool   // the parent runs hooks between namespaces and root

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -58,10 +59,11 @@ func validID(id string) error {
 	return nil
 }
 
-func bootID() string {
+// bootID does not change while this process lives.
+var bootID = sync.OnceValue(func() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(b))
-}
+})
 
 // replaceFile writes a file under another name and renames it, so that a reader sees the old or the new one.
 func replaceFile(path string, data []byte, mode os.FileMode) error {

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,14 +12,7 @@ import (
 
 // Start lets init execute the container's process. It returns when execve has happened, or with its error.
 func (c *Container) Start(ctx context.Context) error {
-	st, err := c.Status()
-	if err != nil {
-		return err
-	}
-	if st != specs.StateCreated {
-		return fmt.Errorf("starting container %q: cannot start a container in the %s state: %w", c.ID, st, ErrNotCreated)
-	}
-	w, err := c.dialStart()
+	w, err := c.openStart()
 	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
@@ -27,14 +21,32 @@ func (c *Container) Start(ctx context.Context) error {
 	if err := c.awaitExecve(w, c.rec.PID, specs.StateCreated, c.warn); err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
-	return c.started(ctx)
-}
-
-func (c *Container) started(ctx context.Context) error {
+	if c.starter != nil {
+		c.starter = nil
+		return c.poststart(ctx)
+	}
 	if err := os.Remove(c.Dir + "/" + startSock); err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
 	return c.poststart(ctx)
+}
+
+// openStart lets init go on.
+func (c *Container) openStart() (*wire, error) {
+	if w := c.starter; w != nil {
+		if err := w.send(msgGo, nil); err != nil && !errors.Is(err, unix.EPIPE) { // a dead init may have left a word
+			return nil, err
+		}
+		return w, nil
+	}
+	st, err := c.Status()
+	if err != nil {
+		return nil, err
+	}
+	if st != specs.StateCreated {
+		return nil, fmt.Errorf("cannot start a container in the %s state: %w", st, ErrNotCreated)
+	}
+	return c.dialStart()
 }
 
 func (c *Container) dialStart() (*wire, error) {

@@ -97,6 +97,9 @@ func (c *Container) Delete(force bool) error {
 	if err != nil && !force {
 		return err
 	}
+	if c.starter != nil {
+		c.starter.f.Close()
+	}
 	// Processes without a pid namespace of their own outlive init, and a stopped cgroup must be empty to go.
 	err = c.cg.Kill(unix.SIGKILL)
 	if st != specs.StateStopped {

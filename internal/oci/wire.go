@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,8 +31,8 @@ import (
 //	                                        <---  warning 'w' text                  (any number, any time)
 //	hands over the seccomp listener         <---  listener 'l' with the descriptor  (with SCMP_ACT_NOTIFY)
 //	state "created"                         <---  ready 'r'
-//	                                              accept() on start.sock            (create only)
-//	connects to start.sock                  --->  drops what is left, runs startContainer hooks, execve
+//	                                              accept() on start.sock            (create without run)
+//	connects to start.sock, or go 'g'       --->  drops what is left, runs startContainer hooks, execve
 //	end of file: the program runs           <---  descriptor closes by close-on-exec
 //	the error                               <---  error 'e' text, exit 1            (any time, on either socket;
 //	                                              'x' when it is execve that fails)
@@ -141,14 +142,16 @@ func (w childWire) send(kind byte, body string, fd int) error {
 	return unix.Sendmsg(int(w), append([]byte{kind}, body...), oob, nil, unix.MSG_NOSIGNAL)
 }
 
+// receive waits for the parent, which is about to answer. Go's scheduler is not told of the wait: it would start another
+// thread to run goroutines meanwhile, of which init has none.
 func (w childWire) receive(buf []byte) (kind byte, body []byte, err error) {
 	for {
-		n, err := unix.Read(int(w), buf)
-		if err == unix.EINTR {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(w), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		if errno == unix.EINTR {
 			continue
 		}
-		if err != nil {
-			return 0, nil, os.NewSyscallError("read", err)
+		if errno != 0 {
+			return 0, nil, os.NewSyscallError("read", errno)
 		}
 		if n == 0 {
 			return 0, nil, io.EOF

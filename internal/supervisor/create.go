@@ -140,7 +140,7 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 	}
 	o := oci.CreateOptions{
 		ID: m.ID, StateDir: s.ociDir, Bundle: m.Bundle, Spec: spec, RawSpec: bytes.Clone(m.Spec),
-		Stdio: files, Join: join, Exe: s.exe,
+		Stdio: files, Join: join, Exe: s.exe, Run: m.Start,
 		Warn: s.warn,
 	}
 	if m.Rootfs != nil {
@@ -156,15 +156,8 @@ func (s *server) runCreate(e *entry, m *createMessage, spec *specs.Spec, files [
 		return err
 	}
 	e.runc = made
-	init := made.Init
-	if e.rec.StartTicks, _, err = pidfd.StartTime(init.PID); err != nil {
-		return fmt.Errorf("reading the start time of init: %w", err)
-	}
-	e.rec.PID = init.PID
-	if e.pidfd, err = pidfd.Open(init.PID, 0); err != nil {
-		return err
-	}
-	return e.takeConsole(s, init.Console)
+	e.rec.PID, e.rec.StartTicks, e.pidfd = made.Init.PID, made.StartTicks(), made.Init.PIDFD
+	return e.takeConsole(s, made.Init.Console)
 }
 
 // openNamespaces opens the namespaces of other containers' inits. A namespace

@@ -66,12 +66,8 @@ func (s *server) startLocked(e *entry) error {
 
 // slim forgets the specification, which is on disk.
 func (e *entry) slim(s *server) {
-	heavy, own := e.runc.(*oci.Container)
-	if !own {
+	if _, own := e.runc.(*oci.Container); !own {
 		return
-	}
-	if old := heavy.Init.PIDFD; old != nil {
-		old.Close()
 	}
 	e.runc = ownRuntime{s.ociDir, e.rec.ID, e.rec.CgroupPath}
 }

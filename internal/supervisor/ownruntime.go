@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -74,7 +75,15 @@ func (r ownRuntime) Pids() (all []int, err error) {
 	return all, err
 }
 
+// OOMKills is asked at each end.
 func (r ownRuntime) OOMKills() (n uint64, err error) {
+	if path.IsAbs(r.cgroup) {
+		cg, err := cgroup.New(r.cgroup)
+		if err != nil {
+			return 0, err
+		}
+		return cg.OOMKills()
+	}
 	err = r.with(func(c *oci.Container) (err error) { n, err = c.OOMKills(); return err })
 	return n, err
 }

@@ -30,6 +30,7 @@ func benchmarks() []benchmark {
 		{"pods", measurePods},
 		{"deployment", measureDeployment},
 		{"container", measureContainer},
+		{"supervisor", measureSupervised},
 		{"layer", func(ctx context.Context) ([]result, error) { return withLayer(ctx, measureLayer) }},
 		{"import", measureImport},
 		{"growth", func(ctx context.Context) ([]result, error) { return withLayer(ctx, measureGrowth) }},

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,11 +108,27 @@ type Manager struct {
 // then below the caller's own cgroup. "slice:prefix:name", systemd's notation, is understood as the path that systemd
 // would choose.
 func New(p string) (*Manager, error) {
-	l, err := Detect()
+	l, err := layout()
 	if err != nil {
 		return nil, err
 	}
 	return NewIn(l, p)
+}
+
+var detected atomic.Pointer[Layout]
+
+// layout is Detect, which is asked once: mounts of cgroups do not change while something runs in them.
+func layout() (Layout, error) {
+	known := detected.Load()
+	if known == nil {
+		l, err := Detect()
+		if err != nil {
+			return l, err
+		}
+		known = &l
+		detected.Store(known)
+	}
+	return Layout{known.V2, slices.Clone(known.Hierarchies)}, nil
 }
 
 // NewIn is New on a known layout.

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"go.skiff.dev/skiff/internal/supervisor"
+)
+
+// measureSupervised makes, runs and removes a container by a supervisor, and
+// the same configuration by crun in turns.
+func measureSupervised(ctx context.Context) (_ []result, err error) {
+	bundle, err := makeBundle("/bin/true")
+	if err != nil {
+		return nil, err
+	}
+	defer removeBundle(bundle)
+	var spec specs.Spec
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, err
+	}
+	var crun *command
+	dir := stateDir(bundle)
+	c, err := supervisor.Connect(ctx, supervisor.Options{
+		Socket: filepath.Join(dir, "s.sock"), Dir: filepath.Join(dir, "s"),
+		Exe: func() (*os.File, error) { return os.Open("/tmp/p/oci-sym") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Shutdown(context.Background(), true)) }()
+	var own, theirs []time.Duration
+	for i := range 400 {
+		id := fmt.Sprintf("perf-%d-%d", os.Getpid(), i)
+		began := time.Now()
+		if err := supervised(ctx, c, supervisor.CreateRequest{ID: id, Bundle: bundle, Spec: &spec, Start: true}); err != nil {
+			return nil, err
+		}
+		own = append(own, time.Since(began))
+		if crun == nil {
+			continue
+		}
+		took, _, err := runContainer(ctx, *crun, bundle, id)
+		if err != nil {
+			return nil, err
+		}
+		theirs = append(theirs, took)
+	}
+	results := []result{{"container by the supervisor", median(own), "ms", fmt.Sprintf("create, start, wait, delete; median of %d", runs)}}
+	if crun != nil {
+		results = append(results, share("container by the supervisor / crun run", own, theirs))
+	}
+	return results, nil
+}
+
+// supervised is a container's whole life.
+func supervised(ctx context.Context, c *supervisor.Client, r supervisor.CreateRequest) error {
+	if _, err := c.Create(ctx, r); err != nil {
+		return err
+	}
+	exit, err := c.Wait(ctx, r.ID)
+	if err == nil && exit.Code != 0 {
+		err = fmt.Errorf("container %s ended with %d", r.ID, exit.Code)
+	}
+	return errors.Join(err, c.Delete(ctx, r.ID, false))
+}
