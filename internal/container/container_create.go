@@ -96,7 +96,7 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	if c.spec, err = buildSpec(s.specInput(rec, owner, img)); err != nil {
 		return err
 	}
-	if err := noteRecord(dir, rec); err != nil {
+	if err := writeRecord(dir, rec); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -98,7 +98,7 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 	next := *rec
 	next.State, next.PID, next.StartedAt = runtimeapi.ContainerState_CONTAINER_RUNNING, started.PID, started.StartedAt
 	c.rec.Store(&next)
-	if err := noteRecord(dir, &next); err != nil {
+	if err := writeRecord(dir, &next); err != nil {
 		// The supervisor remembers what runs.
 		s.log.Warn("start of a container not recorded", "container", rec.ID, "err", err)
 	}

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -167,7 +168,7 @@ func (s *Service) removeContainer(ctx context.Context, c *ctr) error {
 
 // removeDir removes a directory with a record, the record first.
 func removeDir(dir string) error {
-	if err := os.Remove(dir + "/record.json"); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(filepath.Join(dir, recordName)); err != nil && !os.IsNotExist(err) {
 		return err
 	}
 	return os.RemoveAll(dir)

@@ -78,34 +78,24 @@ type mountedImage struct {
 	SubPath     string   `json:"subPath,omitempty"`
 }
 
-// saveRecord writes a record the way that survives a power cut: write, fsync,
-// rename, fsync of the directory.
-func saveRecord(dir string, rec any) error { return writeRecord(dir, rec, true) }
+const recordName = "record.json"
 
-// noteRecord writes a record that only has to outlive the process: a power cut
-// ends all that runs, and the boot id tells.
-func noteRecord(dir string, rec any) error { return writeRecord(dir, rec, false) }
-
-func writeRecord(dir string, rec any, sync bool) error {
+// writeRecord writes a record under another name and renames it. That outlives this process, and the machine once it is
+// synced.
+func writeRecord(dir string, rec any) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("encoding a record: %w", err)
 	}
-	path := filepath.Join(dir, "record.json")
+	path := filepath.Join(dir, recordName)
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing a record: %w", err)
 	}
 	_, err = f.Write(data)
-	if sync {
-		err = errors.Join(err, f.Sync())
-	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(tmp, path)
-	}
-	if err == nil && sync {
-		err = syncDir(dir)
 	}
 	if err != nil {
 		os.Remove(tmp)
@@ -114,16 +104,17 @@ func writeRecord(dir string, rec any, sync bool) error {
 	return nil
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+// saveRecord is writeRecord, and a sync soon.
+func (s *Service) saveRecord(dir string, rec any) error {
+	err := writeRecord(dir, rec)
+	if err == nil {
+		s.behind.add(dir, s.log)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return err
 }
 
 func loadRecord(dir string, rec any) error {
-	data, err := os.ReadFile(filepath.Join(dir, "record.json"))
+	data, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (s *Service) buildSandbox(ctx context.Context, rec *sandboxRecord, back *un
 	if err := s.writeHosts(rec); err != nil {
 		return err
 	}
-	if err := saveRecord(dir, rec); err != nil {
+	if err := s.saveRecord(dir, rec); err != nil {
 		return err
 	}
 	s.mu.Lock()

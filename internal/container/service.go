@@ -87,6 +87,7 @@ type Service struct {
 	sup    *supervisor.Client
 	hub    hub
 	cpu    cpuRates
+	behind behind
 	// hostOnce reads what does not change while the node runs.
 	hostOnce func() hostFacts
 

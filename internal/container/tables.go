@@ -62,14 +62,14 @@ func (s *Service) change(c *ctr, edit func(*containerRecord)) error {
 	next := *c.rec.Load()
 	edit(&next)
 	c.rec.Store(&next)
-	return saveRecord(s.containerDir(next.ID), &next)
+	return s.saveRecord(s.containerDir(next.ID), &next)
 }
 
 func (s *Service) changeSandbox(b *sandbox, edit func(*sandboxRecord)) error {
 	next := *b.rec.Load()
 	edit(&next)
 	b.rec.Store(&next)
-	return saveRecord(s.sandboxDir(next.ID), &next)
+	return s.saveRecord(s.sandboxDir(next.ID), &next)
 }
 
 func newID() string {
