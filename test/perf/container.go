@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"go.skiff.dev/skiff/internal/kernel/thread"
@@ -173,8 +174,30 @@ func removeBundle(bundle string) {
 	_ = os.RemoveAll(stateDir(bundle))
 }
 
+// oldSpec is a version of the runtime specification that Debian's crun knows.
+const oldSpec = "1.0.2"
+
 // makeBundle makes a bundle of Debian's static busybox that runs a program.
 func makeBundle(args ...string) (string, error) {
+	return makeBundleOf(&specs.Spec{
+		Version: oldSpec,
+		Root:    &specs.Root{Path: "rootfs"},
+		Process: &specs.Process{Cwd: "/", Args: args, Env: []string{"PATH=/bin"}},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536k"}},
+		},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace},
+			},
+			CgroupsPath: fmt.Sprintf("/skiff-perf-%d", os.Getpid()),
+		},
+	})
+}
+
+// makeBundleOf makes a bundle with that configuration; its root is "rootfs".
+func makeBundleOf(spec *specs.Spec) (string, error) {
 	dir, err := os.MkdirTemp("", "skiff-perf-bundle-")
 	if err != nil {
 		return "", err
@@ -192,17 +215,6 @@ func makeBundle(args ...string) (string, error) {
 		if err := os.WriteFile(filepath.Join(dir, "rootfs/bin", name), busybox, 0o755); err != nil {
 			return "", err
 		}
-	}
-	namespaces := []map[string]string{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}}
-	spec := map[string]any{
-		"ociVersion": "1.0.2",
-		"root":       map[string]any{"path": "rootfs"},
-		"process":    map[string]any{"cwd": "/", "args": args, "env": []string{"PATH=/bin"}, "user": map[string]int{"uid": 0, "gid": 0}},
-		"mounts": []map[string]any{
-			{"destination": "/proc", "type": "proc", "source": "proc"},
-			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755", "size=65536k"}},
-		},
-		"linux": map[string]any{"namespaces": namespaces, "cgroupsPath": fmt.Sprintf("/skiff-perf-%d", os.Getpid())},
 	}
 	data, err := json.Marshal(spec)
 	if err != nil {

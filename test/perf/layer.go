@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -134,19 +135,20 @@ func (l layer) measureSandbox(ctx context.Context) ([]result, error) {
 	return []result{{"sandbox with network", median(samples), "ms", fmt.Sprintf("median of %d", runs)}}, nil
 }
 
-// measureContainers makes containers by the supervisor, and by crun in turns.
+// measureContainers makes containers by the CRI, and by crun in turns: with the
+// configuration that the CRI's have.
 func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
-	bundle, err := makeBundle("/bin/true")
-	if err != nil {
-		return nil, err
-	}
-	defer removeBundle(bundle)
-	crun := peer(ctx, "crun", bundle)
 	box, config, err := l.sandbox(ctx, "containers")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.drop(ctx, box)) }()
+	bundle, err := l.sameBundle(ctx, box, config)
+	if err != nil {
+		return nil, err
+	}
+	defer removeBundle(bundle)
+	crun := peer(ctx, "crun", bundle)
 	var own, theirs []time.Duration
 	for i := range runs {
 		began := time.Now()
@@ -167,11 +169,57 @@ func (l layer) measureContainers(ctx context.Context) (_ []result, err error) {
 		}
 		theirs = append(theirs, took)
 	}
-	results := []result{{"container by the supervisor", median(own), "ms", fmt.Sprintf("create, start, remove; median of %d", runs)}}
+	results := []result{{"container by the CRI", median(own), "ms", fmt.Sprintf("create, start, remove; median of %d", runs)}}
 	if crun != nil {
-		results = append(results, share("container by the supervisor / crun run", own, theirs))
+		results = append(results, share("container by the CRI / crun run", own, theirs))
 	}
 	return results, nil
+}
+
+// sameBundle is a bundle with the configuration of a container of the sandbox,
+// as skiff's own runtime got it, but for its version and the name of its cgroup.
+func (l layer) sameBundle(ctx context.Context, box string, config *runtimeapi.PodSandboxConfig) (string, error) {
+	id, err := l.container(ctx, box, config, "model", "sleep", "1000")
+	if err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile(filepath.Join(l.skiff.run, "supervisor", "oci", id, "config.json"))
+	if err != nil {
+		return "", err
+	}
+	if _, err := l.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: id}); err != nil {
+		return "", err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return "", err
+	}
+	spec.Version = oldSpec
+	spec.Process.Args = []string{"/bin/true"}
+	pause, err := l.pausePID(ctx, box)
+	if err != nil {
+		return "", err
+	}
+	for i := range spec.Linux.Namespaces {
+		ns := &spec.Linux.Namespaces[i]
+		if file, ok := map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts"}[ns.Type]; ok {
+			ns.Path = fmt.Sprintf("/proc/%d/ns/%s", pause, file)
+		}
+	}
+	spec.Linux.CgroupsPath = fmt.Sprintf("/skiff-perf-%d", os.Getpid())
+	return makeBundleOf(&spec)
+}
+
+func (l layer) pausePID(ctx context.Context, box string) (int, error) {
+	st, err := l.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: box, Verbose: true})
+	if err != nil {
+		return 0, err
+	}
+	var info struct{ PID int }
+	if err := json.Unmarshal([]byte(st.Info["info"]), &info); err != nil {
+		return 0, fmt.Errorf("reading the sandbox's pid: %w", err)
+	}
+	return info.PID, nil
 }
 
 // measureExec runs a program in a container, by the CRI and by runc in turns.
@@ -264,15 +312,11 @@ func (l layer) measureTogether(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	took := time.Since(began)
-	st, err := l.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: boxes[0], Verbose: true})
+	pid, err := l.pausePID(ctx, boxes[0])
 	if err != nil {
 		return nil, err
 	}
-	var info struct{ PID int }
-	if err := json.Unmarshal([]byte(st.Info["info"]), &info); err != nil {
-		return nil, fmt.Errorf("reading the sandbox's pid: %w", err)
-	}
-	pause, err := private(info.PID)
+	pause, err := private(pid)
 	if err != nil {
 		return nil, err
 	}

@@ -22,29 +22,25 @@ func measureSupervised(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer removeBundle(bundle)
-	var spec specs.Spec
-	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	spec, err := specOf(bundle)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return nil, err
-	}
-	var crun *command
+	crun := peer(ctx, "crun", bundle)
 	dir := stateDir(bundle)
 	c, err := supervisor.Connect(ctx, supervisor.Options{
 		Socket: filepath.Join(dir, "s.sock"), Dir: filepath.Join(dir, "s"),
-		Exe: func() (*os.File, error) { return os.Open("/tmp/p/oci-sym") },
+		Exe: func() (*os.File, error) { return os.Open("bin/skiff-oci") },
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Shutdown(context.Background(), true)) }()
 	var own, theirs []time.Duration
-	for i := range 400 {
+	for i := range runs {
 		id := fmt.Sprintf("perf-%d-%d", os.Getpid(), i)
 		began := time.Now()
-		if err := supervised(ctx, c, supervisor.CreateRequest{ID: id, Bundle: bundle, Spec: &spec, Start: true}); err != nil {
+		if err := supervised(ctx, c, supervisor.CreateRequest{ID: id, Bundle: bundle, Spec: spec, Start: true}); err != nil {
 			return nil, err
 		}
 		own = append(own, time.Since(began))
@@ -62,6 +58,15 @@ func measureSupervised(ctx context.Context) (_ []result, err error) {
 		results = append(results, share("container by the supervisor / crun run", own, theirs))
 	}
 	return results, nil
+}
+
+func specOf(bundle string) (*specs.Spec, error) {
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	spec := new(specs.Spec)
+	return spec, json.Unmarshal(data, spec)
 }
 
 // supervised is a container's whole life.
