@@ -7,8 +7,8 @@ const (
 	// change the same few directories, so that more only wait for each other in
 	// the kernel, each on a thread of its own, and threads never go away again.
 	maxEndings = 8
-	// maxBeginnings is how many large messages, which are creates, are worked on at once, as long as none takes longer
-	// than beginningTime: what a heap was blown up for stays scattered over it, and threads never go away.
+	// maxBeginnings is how many creates are worked on at once, large ones from before they are read, as long as none takes
+	// longer than beginningTime: what a heap was blown up for stays scattered over it, and threads never go away.
 	maxBeginnings = 4
 	largeMessage  = 4 << 10
 	beginningTime = time.Second

@@ -169,6 +169,9 @@ func (s *server) handle(c *conn) {
 	}
 	defer closeFiles(files)
 	c.setDeadline(time.Time{})
+	if req.Op == "create" && size <= largeMessage {
+		defer s.beginning()()
+	}
 	run, ok := verbs()[req.Op]
 	if !ok {
 		s.reply(c, response{Error: &wireError{Text: fmt.Sprintf("supervisor does not know the request %q", req.Op)}})
