@@ -43,17 +43,17 @@ func (cr *creation) makeCgroup(context.Context) error {
 		return err
 	}
 	m := cr.c.cg
-	existed := m.Exists()
+	existed, undo, err := m.Make()
+	if err != nil {
+		return cr.withoutCgroup(err)
+	}
 	if existed {
 		// Delete ends and removes what is in the cgroup, so nobody else's processes may be there.
 		if pids, err := m.Procs(); err != nil || len(pids) > 0 {
+			undo()
 			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", p, len(pids)))
 		}
-	}
-	if err := m.Create(); err != nil {
-		return cr.withoutCgroup(err)
-	}
-	if !existed {
+	} else {
 		cr.onFail(func() { _ = m.Destroy() })
 	}
 	if existed || !roomy(cr.o.Spec) {

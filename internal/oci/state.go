@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // Status reads the state's one word live: a process that is gone or a zombie means stopped; a start socket that is
@@ -101,17 +102,20 @@ func (c *Container) Delete(force bool) error {
 		c.starter.f.Close()
 	}
 	// Processes without a pid namespace of their own outlive init, and a stopped cgroup must be empty to go.
-	err = c.cg.Kill(unix.SIGKILL)
-	if st != specs.StateStopped {
-		err = errors.Join(err, pidfd.Signal(c.Init.PIDFD, unix.SIGKILL), waitKilled(c.Init.PIDFD))
+	// Most have one, and its end was theirs.
+	if st != specs.StateStopped || c.rec.SharedPID || c.rec.Unit != "" || !c.cg.DestroyEmpty() {
+		err = c.cg.Kill(unix.SIGKILL)
+		if st != specs.StateStopped {
+			err = errors.Join(err, pidfd.Signal(c.Init.PIDFD, unix.SIGKILL), waitKilled(c.Init.PIDFD))
+		}
+		if e := c.stopUnit(); e != nil { // systemd may be gone, and its cgroups are directories like others
+			c.warn(e.Error())
+		}
+		if e := c.cg.Destroy(); e != nil {
+			return fmt.Errorf("deleting container %q: %w", c.ID, errors.Join(err, e))
+		}
 	}
-	if e := c.stopUnit(); e != nil { // systemd may be gone, and its cgroups are directories like others
-		c.warn(e.Error())
-	}
-	if e := c.cg.Destroy(); e != nil {
-		return fmt.Errorf("deleting container %q: %w", c.ID, errors.Join(err, e))
-	}
-	if err := os.RemoveAll(c.Dir); err != nil {
+	if err := rootfd.RemoveDir(c.Dir, recordFile, specFile); err != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, err)
 	}
 	c.poststop(hooks)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/rootfd"
 )
 
 // record is what survives a supervisor: one file per container.
@@ -43,10 +45,12 @@ func (r *record) watched() int {
 // records is the directory of all records.
 type records struct{ dir string }
 
-func (r records) path(id string) string       { return filepath.Join(r.dir, id+".json") }
-func (r records) pipes(id string) string      { return filepath.Join(r.dir, id+".pipes") }
-func (r records) remove(id string) error      { return errors.Join(r.removePipes(id), r.removeFile(id)) }
-func (r records) removePipes(id string) error { return os.RemoveAll(r.pipes(id)) }
+func (r records) path(id string) string  { return filepath.Join(r.dir, id+".json") }
+func (r records) pipes(id string) string { return filepath.Join(r.dir, id+".pipes") }
+func (r records) remove(id string) error { return errors.Join(r.removePipes(id), r.removeFile(id)) }
+func (r records) removePipes(id string) error {
+	return rootfd.RemoveDir(r.pipes(id), "stdout", "stderr", "stdin")
+}
 
 func (r records) removeFile(id string) error {
 	err := os.Remove(r.path(id))

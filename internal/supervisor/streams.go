@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,8 +26,12 @@ func (e *entry) openStreams(s *server, m *createMessage, spec *specs.Spec) (file
 		return files, nil
 	}
 	dir := s.records.pipes(m.ID)
-	_ = os.RemoveAll(dir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	err = os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) { // of one with this name that was half made
+		_ = os.RemoveAll(dir)
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
 		return files, fmt.Errorf("making pipes: %w", err)
 	}
 	owner := hostUser(spec)

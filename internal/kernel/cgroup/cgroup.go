@@ -232,12 +232,15 @@ func (m *Manager) Exists() bool {
 
 // Procs lists the processes of the cgroup and of all cgroups below it.
 func (m *Manager) Procs() ([]int, error) {
-	dir := m.Dir("pids")
-	if dir == "" && len(m.dirs) == 0 {
-		return nil, nil
+	var dir string
+	for _, d := range append([]string{m.Dir("pids")}, m.dirs...) {
+		if _, err := os.Lstat(d); err == nil {
+			dir = d
+			break
+		}
 	}
 	if dir == "" {
-		dir = m.dirs[0]
+		return nil, nil
 	}
 	var out []int
 	err := walk(dir, func(d string) error {

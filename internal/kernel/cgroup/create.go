@@ -10,24 +10,30 @@ import (
 )
 
 // Create makes the cgroup in every hierarchy. What it made is removed again when a later step fails.
-func (m *Manager) Create() (err error) {
+func (m *Manager) Create() error {
+	_, _, err := m.Make()
+	return err
+}
+
+// Make is Create, and tells whether the cgroup was there already in some hierarchy. undo removes what was made.
+func (m *Manager) Make() (existed bool, undo func(), err error) {
 	var made []string
-	defer func() {
-		if err != nil {
-			for _, dir := range slices.Backward(made) {
-				_ = unix.Rmdir(dir)
-			}
+	undo = func() {
+		for _, dir := range slices.Backward(made) {
+			_ = unix.Rmdir(dir)
 		}
-	}()
+	}
 	for i, d := range m.dirs {
 		base := m.Layout.Hierarchies[i].Mount
 		got, err := m.makeAll(base, strings.TrimPrefix(d, base))
 		made = append(made, got...)
 		if err != nil {
-			return fmt.Errorf("creating cgroup %q: %w", d, err)
+			undo()
+			return false, nil, fmt.Errorf("creating cgroup %q: %w", d, err)
 		}
+		existed = existed || len(got) == 0
 	}
-	return nil
+	return existed, undo, nil
 }
 
 // makeAll makes base/rel and its parents, and returns what was not there.

@@ -46,6 +46,20 @@ func (m *Manager) signal(sig unix.Signal) error {
 	return err
 }
 
+// DestroyEmpty removes a cgroup that nobody should be in any more and that has none below it, or nothing.
+func (m *Manager) DestroyEmpty() bool {
+	first := m.Dir("pids")
+	if first == "" || unix.Rmdir(first) != nil {
+		return false
+	}
+	for _, d := range m.dirs {
+		if err := unix.Rmdir(d); err != nil && err != unix.ENOENT {
+			return false
+		}
+	}
+	return true
+}
+
 // Destroy removes the cgroup and those below it. Its processes must be dead or dying: a dying one keeps the directory
 // busy for an instant that no event announces on v1, so this retries with growing pauses, for at most two seconds.
 func (m *Manager) Destroy() error {
