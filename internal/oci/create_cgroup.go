@@ -59,19 +59,7 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if existed || !roomy(cr.o.Spec) {
 		return cr.setLimits()
 	}
-	tasks, err := m.Tasks()
-	if err != nil {
-		return err
-	}
-	cr.sp.tasks = tasks
-	if cr.sp.tasks == nil { // version 2: init enters when it runs
-		return cr.setLimits()
-	}
-	cr.files.owned = append(cr.files.owned, cr.sp.tasks...)
-	if cr.sp.into, err = m.Into(); cr.sp.into != nil {
-		cr.files.owned = append(cr.files.owned, cr.sp.into)
-	}
-	return err
+	return cr.sp.bornIn(m, &cr.files)
 }
 
 // withoutCgroup lets a user who has no right to any cgroup go on without one, where the configuration does not ask for it.
@@ -88,6 +76,9 @@ func (cr *creation) withoutCgroup(err error) error {
 func roomy(s *specs.Spec) bool {
 	if s.Linux == nil || s.Linux.Resources == nil {
 		return true
+	}
+	if m := s.Linux.Resources.Memory; m != nil && m.Limit != nil && *m.Limit >= 0 && *m.Limit < cgroup.RoomMemory {
+		return false
 	}
 	c := s.Linux.Resources.CPU
 	return c == nil || c.Quota == nil || *c.Quota <= 0 || *c.Quota >= cgroup.RoomQuota

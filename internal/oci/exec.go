@@ -75,15 +75,8 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	sw.sock = files.add(theirs, true)
 	sw.files = files.list()
 	if o.SubCgroup == nil && c.cg.Roomy() {
-		if sw.tasks, err = c.cg.Tasks(); err != nil {
+		if err := sw.bornIn(c.cg, &files); err != nil {
 			return nil, err
-		}
-		files.owned = append(files.owned, sw.tasks...)
-		if sw.into, err = c.cg.Into(); err != nil {
-			return nil, err
-		}
-		if sw.into != nil {
-			files.owned = append(files.owned, sw.into)
 		}
 	}
 	if sw.userNS != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/kernel/namespace"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
 	"go.skiff.dev/skiff/internal/kernel/thread"
@@ -29,8 +30,8 @@ type spawn struct {
 	timeOffsets string // lines of timens_offsets
 	userNS      *os.File
 	joins       []early    // namespaces entered before a user namespace is: they may belong to the caller's
-	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters; nil: the caller places init
-	into        *os.File   // with tasks, on a hybrid machine: directory of the version 2 cgroup that init is cloned into
+	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters
+	into        *os.File   // v2, and with tasks on a hybrid machine: directory of the cgroup that init is cloned into
 	affinity    []byte     // CPUs of init until it sets those of the process; nil: the caller's
 	uids        []syscall.SysProcIDMap
 	gids        []syscall.SysProcIDMap
@@ -48,20 +49,42 @@ type child struct {
 	pid    int
 	pidfd  *os.File
 	placed bool // in its cgroups already
+
+	entrance bool // came through one, see there
 }
 
-// run clones init. Where that is to be born in a cgroup of version 2 and a thread in another cgroup namespace clones it,
-// it moves there afterwards, although that takes longer: with "nsdelegate" nobody crosses the border of a cgroup namespace
-// from within (cgroups(7)).
+// bornIn makes the child be born in the cgroup.
+func (s *spawn) bornIn(m *cgroup.Manager, files *fileList) (err error) {
+	if s.tasks, err = m.Tasks(); err != nil {
+		return err
+	}
+	files.owned = append(files.owned, s.tasks...)
+	if s.into, err = m.Into(); s.into != nil {
+		files.owned = append(files.owned, s.into)
+	}
+	if errors.Is(err, os.ErrNotExist) && s.tasks == nil {
+		return nil // removed by who is in it: the caller places the child where it can
+	}
+	return err
+}
+
+// run clones init. It is cloned into a cgroup of version 2 where that is allowed, else it moves there afterwards, although
+// that takes longer: a kernel or a profile around us may not have clone3, a cgroup may take no process, and with
+// "nsdelegate" nobody crosses the border of a cgroup namespace from within (cgroups(7)).
 func (s *spawn) run() (*child, error) {
 	into := s.into
-	if into == nil || !slices.ContainsFunc(s.joins, func(j early) bool { return j.flag&unix.CLONE_NEWCGROUP != 0 }) {
+	if into == nil {
 		return s.cloneInit()
+	}
+	if !slices.ContainsFunc(s.joins, func(j early) bool { return j.flag&unix.CLONE_NEWCGROUP != 0 }) {
+		if c, err := s.cloneInit(); err == nil {
+			return c, nil
+		}
 	}
 	s.into = nil
 	c, err := s.cloneInit()
-	if err != nil {
-		return nil, err
+	if err != nil || len(s.tasks) == 0 { // version 2 alone: the caller places it
+		return c, err
 	}
 	if err := moveInto(into, c.pid); err != nil {
 		c.kill()
@@ -179,6 +202,9 @@ func (s *spawn) left(joins []join) (out []join) {
 // earlyKinds are those that a thread of a Go program can enter and clone a child into.
 const earlyKinds = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
+// places tells whether the child is born in its cgroups.
+func (s *spawn) places() bool { return len(s.tasks) > 0 || s.into != nil }
+
 func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
 
 func (s *spawn) fork() (*child, error) {
@@ -217,7 +243,7 @@ func (s *spawn) fork() (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
-	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: len(s.tasks) > 0}, nil
+	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: len(s.tasks) > 0}, nil
 }
 
 // mayDropGroups tells whether a process, or for "self" one in a new user namespace of ours, can change its groups: a user
@@ -268,7 +294,7 @@ func (c *child) died() error {
 	case st.Signal != 0:
 		return fmt.Errorf("init was killed by signal %d (%v)", int(st.Signal), st.Signal)
 	}
-	if c.placed && st.Code > stageFirst && st.Code < len(stageSteps) {
+	if c.entrance && st.Code > stageFirst && st.Code < len(stageSteps) {
 		return fmt.Errorf("init ended while %s", stageSteps[st.Code])
 	}
 	return fmt.Errorf("init ended with exit code %d", st.Code)

@@ -173,7 +173,7 @@ func (s *spawn) runStaged() (*child, error) {
 	}
 	c, err := adopt(int(binary.NativeEndian.Uint64(buf[:])))
 	if err == nil {
-		c.placed = len(s.tasks) > 0
+		c.placed, c.entrance = s.places(), len(s.tasks) > 0
 	}
 	return c, err
 }

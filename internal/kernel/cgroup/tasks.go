@@ -2,16 +2,19 @@ package cgroup
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// What the start of a small Go program wants: fewer tasks, or a smaller share of the CPU, and it dies or waits for
-// most of a scheduling period.
+// What the start of a small Go program wants: fewer tasks, less memory, or a smaller share of the CPU, and it or another
+// one dies or waits for most of a scheduling period.
 const (
-	RoomPids  = 16
-	RoomQuota = 20_000 // of the usual 100,000 us
+	RoomPids   = 16
+	RoomQuota  = 20_000 // of the usual 100,000 us
+	RoomMemory = 16 << 20
 )
 
 // Tasks opens the v1 files with which a thread enters the cgroup by itself: it writes "0". There are none on v2.
@@ -38,20 +41,21 @@ func (m *Manager) Tasks() (files []*os.File, err error) {
 	return nil, err
 }
 
-// Into opens the directory of a hybrid machine's version 2, into which a child can be cloned (clone3's CLONE_INTO_CGROUP,
-// Linux 5.7): the cheap way in there, which has no "tasks". It is nil where there is no such directory.
+// Into opens the directory of the version 2 hierarchy, into which a child can be cloned (clone3's CLONE_INTO_CGROUP, Linux
+// 5.7). It is the cheap way in there: a process that is moved waits for an RCU grace period. It is nil where there is no
+// such hierarchy.
 func (m *Manager) Into() (*os.File, error) {
 	for i, h := range m.Layout.Hierarchies {
-		if h.Hybrid() {
+		if m.Layout.V2 || h.Hybrid() {
 			return os.OpenFile(m.dirs[i], unix.O_PATH|unix.O_DIRECTORY, 0)
 		}
 	}
 	return nil, nil
 }
 
-// Roomy tells whether a v1 cgroup has room for a Go program to start in: it is not frozen, and not near its limits.
+// Roomy tells whether a cgroup has room for a Go program to start in: it is not frozen, and not near its limits.
 func (m *Manager) Roomy() bool {
-	if m.Layout.V2 || m.Frozen() {
+	if m.Frozen() {
 		return false
 	}
 	if d := m.Dir("pids"); d != "" {
@@ -59,10 +63,32 @@ func (m *Manager) Roomy() bool {
 			return false
 		}
 	}
-	if d := m.Dir("cpu"); d != "" {
-		if quota := number(d, "cpu.cfs_quota_us"); quota > 0 && quota < RoomQuota {
+	limit, usage := "memory.limit_in_bytes", "memory.usage_in_bytes"
+	if m.Layout.V2 {
+		limit, usage = "memory.max", "memory.current"
+	}
+	if d := m.Dir("memory"); d != "" {
+		if limit := number(d, limit); limit > 0 && number(d, usage)+RoomMemory > limit {
 			return false
 		}
 	}
-	return true
+	return m.quota() >= RoomQuota
+}
+
+// quota is the CPU time in 100,000 us, or very much.
+func (m *Manager) quota() uint64 {
+	const usual = 100_000
+	if m.Layout.V2 {
+		v, _ := read(m.dirs[0], "cpu.max")
+		var quota, period uint64
+		if n, _ := fmt.Sscan(v, &quota, &period); n == 2 && period > 0 {
+			return quota * usual / period
+		}
+	} else if d := m.Dir("cpu"); d != "" {
+		quota, period := number(d, "cpu.cfs_quota_us"), number(d, "cpu.cfs_period_us")
+		if quota > 0 && period > 0 {
+			return quota * usual / period
+		}
+	}
+	return math.MaxUint64
 }
