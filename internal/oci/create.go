@@ -153,6 +153,7 @@ func (cr *creation) cloneInit(context.Context) error {
 	cr.onFail(func() { w.f.Close() })
 	cr.sp.sock = cr.files.add(theirs, true)
 	cr.sp.files = cr.files.list()
+	cr.sp.brief = cr.o.Run
 	if cr.sp.exe = cr.o.Exe; cr.sp.exe == nil {
 		if cr.sp.exe, err = SealedSelf(); err != nil {
 			return err

@@ -9,9 +9,10 @@ import (
 
 // On v1 the first move of another process into a cgroup waits for an RCU grace period, 5 to 15 ms: the kernel has to
 // keep all processes from forking meanwhile (cgroup_threadgroup_rwsem). A thread that moves itself, by writing 0 to
-// "tasks", needs no such wait (kernel/cgroup/cgroup.c, cgroup_procs_write_start). A Go program cannot move itself that
-// way, it has several threads; the caller must not, or its thread would share the container's limits and freezer. So a
-// small program runs between clone and init's exec: the entrance.
+// "tasks", needs no such wait (kernel/cgroup/cgroup.c, cgroup_procs_write_start). The caller must not, or its thread would
+// share the container's limits and freezer. Init can, if it becomes the container's process at once (enterByTasks): only
+// the thread that executes that has to be there. One that waits for its start would leave the other threads that a Go
+// program has outside, for as long as it waits. There a small program runs between clone and init's exec: the entrance.
 //
 //	us                                   entrance, then init
 //	clone(namespaces), exec entrance --> prctl(not dumpable)

@@ -16,38 +16,42 @@ import (
 // TestBornInCgroups: init and later processes are in every cgroup of the container, both where they enter it before
 // init's program runs and where they are put there, because init would find too little room.
 func TestBornInCgroups(t *testing.T) {
-	few, many, slow := int64(8), int64(100), int64(5000)
+	few, many, slow, small := int64(8), int64(100), int64(5000), int64(4<<20)
 	for name, r := range map[string]*specs.LinuxResources{
 		"no limits":      nil,
 		"room for tasks": {Pids: &specs.LinuxPids{Limit: &many}},
 		"few tasks":      {Pids: &specs.LinuxPids{Limit: &few}},
 		"little CPU":     {CPU: &specs.LinuxCPU{Quota: &slow}},
+		"little memory":  {Memory: &specs.LinuxMemory{Limit: &small}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBox(t, "exec sleep 1000")
-			b.spec.Linux.Resources = r
-			if err := b.create(); err != nil {
-				t.Fatal(err)
-			}
-			if err := b.c.Start(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-			p, err := b.c.Exec(context.Background(), ExecOptions{Spec: &specs.Process{Args: []string{"sleep", "1000"}, Cwd: "/",
-				Env: []string{"PATH=/bin"}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkCgroups(t, b.c, b.c.Init.PID)
-			checkCgroups(t, b.c, p.PID)
-			// Init, the reaper of the pid namespace, cannot go before its processes are reaped by their parent: us.
-			if err := pidfd.Signal(p.PIDFD, unix.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := p.Wait(); err != nil {
-				t.Fatal(err)
-			}
-			p.Close()
-		})
+		for _, run := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/run=%v", name, run), func(t *testing.T) {
+				b := newBox(t, "exec sleep 1000")
+				b.spec.Linux.Resources = r
+				b.opts.Run = run
+				if err := b.create(); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.c.Start(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				p, err := b.c.Exec(context.Background(), ExecOptions{Spec: &specs.Process{Args: []string{"sleep", "1000"}, Cwd: "/",
+					Env: []string{"PATH=/bin"}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkCgroups(t, b.c, b.c.Init.PID)
+				checkCgroups(t, b.c, p.PID)
+				// Init, the reaper of the pid namespace, cannot go before its processes are reaped by their parent: us.
+				if err := pidfd.Signal(p.PIDFD, unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := p.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				p.Close()
+			})
+		}
 	}
 }
 
@@ -68,9 +72,16 @@ func checkCgroups(t *testing.T, c *Container, pid int) {
 	}
 }
 
-// TestEntranceFails: an entrance that cannot enter a cgroup says so, and nothing is left.
+// TestEntranceFails: who cannot enter a cgroup says so, and nothing is left.
 func TestEntranceFails(t *testing.T) {
+	for _, run := range []bool{false, true} {
+		t.Run(fmt.Sprintf("run=%v", run), func(t *testing.T) { entranceFails(t, run) })
+	}
+}
+
+func entranceFails(t *testing.T, run bool) {
 	b := newBox(t, "true")
+	b.opts.Run = run
 	steps := createParentSteps()
 	for i, s := range steps {
 		if s.name == "clone" {

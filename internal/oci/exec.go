@@ -53,7 +53,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	if err := planProcess(&pl.process, sp, spec, o.Seccomp, o.Warn); err != nil {
 		return nil, err
 	}
-	sw := &spawn{exe: o.Exe}
+	sw := &spawn{exe: o.Exe, brief: true}
 	if sw.exe == nil {
 		if sw.exe, err = SealedSelf(); err != nil {
 			return nil, err

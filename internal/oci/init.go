@@ -35,7 +35,8 @@ type step struct {
 }
 
 // InitMain is the role "init" of skiff-oci: it turns itself into a container's process. args[0] is the descriptor of
-// the socket to the parent. It does not return.
+// the socket to the parent, args[1] the first one of a "tasks" file of a cgroup to enter, args[2] how many of them there
+// are; they may be left out. It does not return.
 //
 // One thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes the calling one
 // the process. So the caller's goroutine must be bound to its thread: by runtime.LockOSThread, or, which saves the
@@ -58,7 +59,9 @@ func InitMain(args []string) {
 		os.Exit(1)
 	}
 	unix.Umask(0)
-	err = s.run()
+	if err = enterByTasks(args[1:]); err == nil {
+		err = s.run()
+	}
 	kind := byte(msgError)
 	if _, ok := errors.AsType[ExecveError](err); ok {
 		kind = msgExecve
@@ -69,6 +72,28 @@ func InitMain(args []string) {
 		_ = s.up.send(kind, err.Error(), -1)
 	}
 	os.Exit(1)
+}
+
+// enterByTasks moves this thread into cgroups of version 1. The runtime's others stay behind, until execve ends them.
+func enterByTasks(args []string) error {
+	if len(args) < 2 {
+		return nil
+	}
+	first, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	for fd := first; fd < first+n; fd++ {
+		if _, err := unix.Write(fd, []byte("0")); err != nil {
+			return fmt.Errorf("entering the cgroups: %w", os.NewSyscallError("write", err))
+		}
+		unix.Close(fd)
+	}
+	return nil
 }
 
 // run only returns with an error.

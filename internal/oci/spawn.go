@@ -30,7 +30,8 @@ type spawn struct {
 	timeOffsets string // lines of timens_offsets
 	userNS      *os.File
 	joins       []early    // namespaces entered before a user namespace is: they may belong to the caller's
-	tasks       []*os.File // v1: "tasks" files of the cgroups that the stage enters
+	tasks       []*os.File // v1: "tasks" files of the cgroups that are entered before anything else
+	brief       bool       // init becomes the process at once: see entrance
 	into        *os.File   // v2, and with tasks on a hybrid machine: directory of the cgroup that init is cloned into
 	affinity    []byte     // CPUs of init until it sets those of the process; nil: the caller's
 	uids        []syscall.SysProcIDMap
@@ -208,8 +209,13 @@ func (s *spawn) places() bool { return len(s.tasks) > 0 || s.into != nil }
 func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
 
 func (s *spawn) fork() (*child, error) {
-	exe, files := s.exe, s.files
-	if len(s.tasks) > 0 {
+	exe, files, args := s.exe, s.files, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}
+	entrance := len(s.tasks) > 0 && !s.brief
+	if len(s.tasks) > 0 && s.brief {
+		args = append(args, strconv.Itoa(len(files)), strconv.Itoa(len(s.tasks)))
+		files = append(slices.Clone(files), s.tasks...)
+	}
+	if entrance {
 		entrance, with, err := s.entrance()
 		if err != nil {
 			return nil, err
@@ -238,12 +244,12 @@ func (s *spawn) fork() (*child, error) {
 		return nil, err
 	}
 	defer done()
-	pid, err := syscall.ForkExec(path, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}, attr)
+	pid, err := syscall.ForkExec(path, args, attr)
 	runtime.KeepAlive(s)
 	if err != nil {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
-	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: len(s.tasks) > 0}, nil
+	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: entrance}, nil
 }
 
 // mayDropGroups tells whether a process, or for "self" one in a new user namespace of ours, can change its groups: a user
