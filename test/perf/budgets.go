@@ -19,12 +19,14 @@ func budgets() map[string]budget {
 		"container init":             {3, 3},
 
 		"skiff-oci run / crun run":               {1, 1},
-		"container by the supervisor / crun run": {1.2, 0.7},
+		"container by the supervisor":            {8, 5},
+		"container by the supervisor / crun run": {0.9, 0.7},
+		"container by the CRI / crun run":        {1.5, 1},
 		"exec / runc exec":                       {0.5, 0.5},
-		"sandbox with network":                   {20, 15},
-		"100 sandboxes with a container":         {2500, 1200},
+		"sandbox with network":                   {16, 15},
+		"100 sandboxes with a container":         {1500, 1200},
 		"pause (private)":                        {0.8, 0.8},
-		"image import again":                     {70, 50},
+		"image import again":                     {60, 50},
 		"supervisor (private)":                   {9, 8},
 
 		// What 10,000 starts and execs may leave. Only what breathes by itself has room: the collector's heap, connections
