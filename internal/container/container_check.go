@@ -7,7 +7,8 @@ import (
 )
 
 // checkContainer refuses what would otherwise be dropped in silence.
-func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sandboxRecord) error {
+// The sandbox's configuration is that of now: a debug container may be the first of its pod that is privileged.
+func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sandboxRecord, now *runtimeapi.PodSandboxConfig) error {
 	if n := len(config.GetCDIDevices()); n > 0 {
 		return invalid("%d CDI devices asked for, the first is %q: this runtime has none", n, config.GetCDIDevices()[0].GetName())
 	}
@@ -18,6 +19,12 @@ func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sand
 		if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
 			return invalid("SELinux type %q asked for: this runtime sets no SELinux labels", labels.GetType())
 		}
+	}
+	if sc.GetPrivileged() && !now.GetLinux().GetSecurityContext().GetPrivileged() {
+		return invalid("security_context.privileged: the sandbox's configuration does not allow privileged containers (linux.security_context.privileged)")
+	}
+	if _, known := runtimeapi.SupplementalGroupsPolicy_name[int32(sc.GetSupplementalGroupsPolicy())]; !known {
+		return invalid("security_context.supplemental_groups_policy: %d is neither Merge nor Strict", sc.GetSupplementalGroupsPolicy())
 	}
 	if owner.Handler != "" && owner.Handler != runtimeHandler {
 		// Its mounts are in a namespace that lets none out; see supervisor's monitor.

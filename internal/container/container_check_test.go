@@ -30,15 +30,20 @@ func TestNothingIsDropped(t *testing.T) {
 		}
 	}
 	for words, change := range map[string]func(*runtimeapi.ContainerConfig){
-		"CDI":                   func(c *runtimeapi.ContainerConfig) { c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "vendor.com/x=y"}} },
-		"target_id":             target(""),
-		"not found":             target("nobody"),
-		"another sandbox":       target(stranger),
-		"is not running":        target(ended),
-		`permissions "rx"`:      device("/dev/null", "rx"),
-		`permissions ""`:        device("/dev/null", ""),
-		`device "/dev/nothing"`: device("/dev/nothing", "rwm"),
-		"is no device":          device("/etc/passwd", "rwm"),
+		"CDI":                       func(c *runtimeapi.ContainerConfig) { c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "vendor.com/x=y"}} },
+		"target_id":                 target(""),
+		"not found":                 target("nobody"),
+		"another sandbox":           target(stranger),
+		"is not running":            target(ended),
+		`permissions "rx"`:          device("/dev/null", "rx"),
+		`permissions ""`:            device("/dev/null", ""),
+		`device "/dev/nothing"`:     device("/dev/nothing", "rwm"),
+		"is no device":              device("/etc/passwd", "rwm"),
+		"does not allow privileged": func(c *runtimeapi.ContainerConfig) { c.Linux.SecurityContext.Privileged = true },
+		"neither Merge nor Strict":  func(c *runtimeapi.ContainerConfig) { c.Linux.SecurityContext.SupplementalGroupsPolicy = 7 },
+		"has no name": func(c *runtimeapi.ContainerConfig) {
+			c.Linux.SecurityContext.Apparmor = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost}
+		},
 		"must be named": func(c *runtimeapi.ContainerConfig) {
 			c.Linux.SecurityContext.Capabilities = &runtimeapi.Capability{AddAmbientCapabilities: []string{"ALL"}}
 		},

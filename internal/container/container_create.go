@@ -32,7 +32,7 @@ func (s *Service) CreateContainer(ctx context.Context, req *runtimeapi.CreateCon
 	if !owner.Ready {
 		return nil, status.Errorf(codes.FailedPrecondition, "sandbox %q is not ready", owner.ID)
 	}
-	if err := s.checkContainer(config, owner); err != nil {
+	if err := s.checkContainer(config, owner, cmp.Or(req.GetSandboxConfig(), owner.Config)); err != nil {
 		return nil, err
 	}
 	rec := &containerRecord{
@@ -45,7 +45,7 @@ func (s *Service) CreateContainer(ctx context.Context, req *runtimeapi.CreateCon
 	}
 	var back undo
 	back.add(func() { s.releaseName(name, rec.ID) })
-	if err := s.buildContainer(ctx, owner, rec, &back); err != nil {
+	if err := s.buildContainer(ctx, box, rec, &back); err != nil {
 		back.run()
 		return nil, statusOf(err, "creating container %q", config.GetMetadata().GetName())
 	}
@@ -54,7 +54,8 @@ func (s *Service) CreateContainer(ctx context.Context, req *runtimeapi.CreateCon
 }
 
 // buildContainer takes the steps of a container's creation; back undoes them.
-func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec *containerRecord, back *undo) error {
+func (s *Service) buildContainer(ctx context.Context, box *sandbox, rec *containerRecord, back *undo) error {
+	owner := box.rec.Load()
 	img, err := s.deps.Images.Resolve(rec.Config.GetImage().GetImage())
 	if err != nil {
 		return err
@@ -99,9 +100,19 @@ func (s *Service) buildContainer(ctx context.Context, owner *sandboxRecord, rec 
 	if err := writeRecord(dir, rec); err != nil {
 		return err
 	}
+	return s.enter(c, box)
+}
+
+// enter makes a container visible, unless its sandbox was closed meanwhile: who
+// closed it looks for its containers afterwards, in the same table.
+func (s *Service) enter(c *ctr, box *sandbox) error {
 	s.mu.Lock()
-	s.containers[rec.ID] = c
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if owner := box.rec.Load(); !owner.Ready {
+		return status.Errorf(codes.FailedPrecondition, "sandbox %q is not ready", owner.ID)
+	}
+	id := c.rec.Load().ID
+	s.containers[id] = c
 	return nil
 }
 

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,10 +30,16 @@ func (s *Service) StopContainer(ctx context.Context, req *runtimeapi.StopContain
 	if err != nil {
 		return nil, err
 	}
-	if err := s.stopContainer(ctx, c, time.Duration(req.GetTimeout())*time.Second); err != nil {
+	if err := s.stopContainer(ctx, c, timeout(req.GetTimeout())); err != nil {
 		return nil, statusOf(err, "stopping container %q", req.GetContainerId())
 	}
 	return &runtimeapi.StopContainerResponse{}, nil
+}
+
+// timeout is a number of seconds from a client, which may be more than a Duration holds: a pod that must not be killed
+// has the largest number there is.
+func timeout(seconds int64) time.Duration {
+	return time.Duration(min(max(seconds, 0), math.MaxInt64/int64(time.Second))) * time.Second
 }
 
 func (s *Service) stopContainer(ctx context.Context, c *ctr, grace time.Duration) error {

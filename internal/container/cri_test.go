@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -42,16 +44,18 @@ func TestListsAndFilters(t *testing.T) {
 		return &runtimeapi.ContainerStateValue{State: s}
 	}
 	for what, c := range map[string][2]int{
-		"all sandboxes":      {boxes(nil), 2},
-		"by short id":        {boxes(&runtimeapi.PodSandboxFilter{Id: a[:12]}), 1},
-		"by label":           {boxes(&runtimeapi.PodSandboxFilter{LabelSelector: map[string]string{"app": "b"}}), 1},
-		"not ready":          {boxes(&runtimeapi.PodSandboxFilter{State: &runtimeapi.PodSandboxStateValue{State: runtimeapi.PodSandboxState_SANDBOX_NOTREADY}}), 0},
-		"all containers":     {ctrs(nil), 2},
-		"of a sandbox":       {ctrs(&runtimeapi.ContainerFilter{PodSandboxId: a}), 1},
-		"running":            {ctrs(&runtimeapi.ContainerFilter{State: state(runtimeapi.ContainerState_CONTAINER_RUNNING)}), 1},
-		"exited, by label":   {ctrs(&runtimeapi.ContainerFilter{State: state(runtimeapi.ContainerState_CONTAINER_EXITED), LabelSelector: map[string]string{"name": "two"}}), 1},
-		"id of no one":       {ctrs(&runtimeapi.ContainerFilter{Id: "zz"}), 0},
-		"id and other's box": {ctrs(&runtimeapi.ContainerFilter{Id: one, PodSandboxId: b}), 0},
+		"all sandboxes":            {boxes(nil), 2},
+		"by short id":              {boxes(&runtimeapi.PodSandboxFilter{Id: a[:12]}), 1},
+		"by label":                 {boxes(&runtimeapi.PodSandboxFilter{LabelSelector: map[string]string{"app": "b"}}), 1},
+		"not ready":                {boxes(&runtimeapi.PodSandboxFilter{State: &runtimeapi.PodSandboxStateValue{State: runtimeapi.PodSandboxState_SANDBOX_NOTREADY}}), 0},
+		"all containers":           {ctrs(nil), 2},
+		"of a sandbox":             {ctrs(&runtimeapi.ContainerFilter{PodSandboxId: a}), 1},
+		"running":                  {ctrs(&runtimeapi.ContainerFilter{State: state(runtimeapi.ContainerState_CONTAINER_RUNNING)}), 1},
+		"exited, by label":         {ctrs(&runtimeapi.ContainerFilter{State: state(runtimeapi.ContainerState_CONTAINER_EXITED), LabelSelector: map[string]string{"name": "two"}}), 1},
+		"by a label that none has": {ctrs(&runtimeapi.ContainerFilter{LabelSelector: map[string]string{"none": ""}}), 0},
+		"boxes by such a label":    {boxes(&runtimeapi.PodSandboxFilter{LabelSelector: map[string]string{"none": ""}}), 0},
+		"id of no one":             {ctrs(&runtimeapi.ContainerFilter{Id: "zz"}), 0},
+		"id and other's box":       {ctrs(&runtimeapi.ContainerFilter{Id: one, PodSandboxId: b}), 0},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s: %d, want %d", what, c[0], c[1])
@@ -219,13 +223,34 @@ func TestVerboseStatusHasWhatAnatomyReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	network, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", n.record(id).PID))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, info := range []string{c.Info["info"], p.Info["info"]} {
 		var got struct {
-			PID        int
-			CgroupPath string
+			PID         int
+			CgroupPath  string
+			RuntimeSpec specs.Spec
+			Snapshot    struct{ Lower []string }
 		}
 		if err := json.Unmarshal([]byte(info), &got); err != nil || got.PID == 0 || !strings.HasPrefix(got.CgroupPath, n.cgroup) {
 			t.Errorf("info %q: %v", info, err)
+		}
+		// Where people look for a pod's network.
+		at := slices.IndexFunc(got.RuntimeSpec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.NetworkNamespace })
+		if at < 0 {
+			t.Fatalf("no network namespace in %s", info)
+		}
+		if seen, err := os.Readlink(got.RuntimeSpec.Linux.Namespaces[at].Path); err != nil || seen != network {
+			t.Errorf("network %s, %v; the container's is %s", seen, err, network)
+		}
+		// The root is what the kernel says that it is made of.
+		mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", n.record(id).PID))
+		for _, dir := range got.Snapshot.Lower {
+			if os.Getenv(nativeDir) == "" && !strings.Contains(string(mounts), dir) {
+				t.Errorf("%s is not in the container's root:\n%s", dir, mounts)
+			}
 		}
 	}
 }

@@ -34,7 +34,7 @@ func codeOf(err error) codes.Code {
 		return codes.DeadlineExceeded
 	case errors.Is(err, image.ErrNotFound), errors.Is(err, supervisor.ErrNotFound):
 		return codes.NotFound
-	case errors.Is(err, image.ErrInvalidReference), errors.Is(err, errInvalid):
+	case errors.Is(err, image.ErrInvalidReference), errors.Is(err, image.ErrAmbiguous), errors.Is(err, errInvalid):
 		return codes.InvalidArgument
 	case errors.Is(err, supervisor.ErrExists):
 		return codes.AlreadyExists
@@ -42,7 +42,9 @@ func codeOf(err error) codes.Code {
 		return codes.FailedPrecondition
 	case errors.Is(err, image.ErrNoSpace), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return codes.ResourceExhausted
-	case errors.Is(err, supervisor.ErrGone):
+	case errors.Is(err, image.ErrUnauthorized):
+		return codes.Unauthenticated
+	case errors.Is(err, supervisor.ErrGone), errors.Is(err, image.ErrUnavailable):
 		return codes.Unavailable
 	}
 	return codes.Unknown

@@ -12,6 +12,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"go.skiff.dev/skiff/internal/image"
+	"go.skiff.dev/skiff/internal/image/registry"
 )
 
 // ListImages lists images, or the one that the filter names.
@@ -79,7 +80,12 @@ func (s *Service) ImageStatus(_ context.Context, req *runtimeapi.ImageStatusRequ
 	}
 	resp := &runtimeapi.ImageStatusResponse{Image: criImage(img)}
 	if req.GetVerbose() {
-		resp.Info = infoMap(map[string]any{"config": img.Config, "platform": img.Platform, "diffIDs": img.DiffIDs, "imported": img.Imported})
+		// By the name under which containerd and CRI-O show it.
+		spec, err := s.deps.Images.Spec(img.ID)
+		if err != nil {
+			return nil, statusOf(err, "reading image %q", name)
+		}
+		resp.Info = infoMap(map[string]any{"imageSpec": spec, "config": img.Config, "platform": img.Platform, "diffIDs": img.DiffIDs, "imported": img.Imported})
 	}
 	return resp, nil
 }
@@ -90,7 +96,7 @@ func (s *Service) PullImage(ctx context.Context, req *runtimeapi.PullImageReques
 	if err := s.knowHandler(req.GetImage().GetRuntimeHandler()); err != nil {
 		return nil, err
 	}
-	auth, err := authOf(req.GetAuth())
+	auth, err := authOf(req.GetAuth(), name)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +107,18 @@ func (s *Service) PullImage(ctx context.Context, req *runtimeapi.PullImageReques
 	return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
 }
 
-func authOf(a *runtimeapi.AuthConfig) (image.Auth, error) {
+// authOf takes what a client gives for the registry of the image that name names. Credentials that say that they are
+// for another server stay here.
+func authOf(a *runtimeapi.AuthConfig, name string) (image.Auth, error) {
+	if a.GetServerAddress() != "" {
+		ref, err := image.ParseReference(name)
+		if err != nil {
+			return image.Auth{}, statusOf(err, "pulling image %q", name)
+		}
+		if !registry.SameServer(a.GetServerAddress(), ref.Domain) {
+			return image.Auth{}, nil
+		}
+	}
 	out := image.Auth{
 		Username: a.GetUsername(), Password: a.GetPassword(), IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(),
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -110,7 +111,7 @@ func (s *Service) hear(ctx context.Context, state *supervisor.Container) {
 func (s *Service) compare(ctx context.Context, states map[string]*supervisor.Container, first bool) {
 	var wg sync.WaitGroup
 	for _, b := range s.allSandboxes() {
-		wg.Go(func() { s.compareSandbox(b, states[b.rec.Load().ID]) })
+		wg.Go(func() { s.compareSandbox(ctx, b, states[b.rec.Load().ID]) })
 	}
 	for _, c := range s.allContainers() {
 		wg.Go(func() { s.compareContainer(ctx, c, states[c.rec.Load().ID]) })
@@ -121,8 +122,31 @@ func (s *Service) compare(ctx context.Context, states map[string]*supervisor.Con
 	}
 }
 
-func (s *Service) compareSandbox(b *sandbox, state *supervisor.Container) {
+// ask looks once more for what the supervisor's list did not have: it may have begun after the list was made. It
+// reports false when the supervisor cannot tell; the list of the next connection will.
+func (s *Service) ask(ctx context.Context, id string, state *supervisor.Container) (*supervisor.Container, bool) {
+	if state != nil {
+		return state, true
+	}
+	got, err := s.sup.Get(ctx, id)
+	if errors.Is(err, supervisor.ErrNotFound) {
+		return nil, true
+	}
+	if err != nil {
+		s.log.Warn("state of a container not read", "container", id, "err", err)
+		return nil, false
+	}
+	return &got, true
+}
+
+func (s *Service) compareSandbox(ctx context.Context, b *sandbox, state *supervisor.Container) {
 	rec := b.rec.Load()
+	if rec.Ready {
+		var known bool
+		if state, known = s.ask(ctx, rec.ID, state); !known {
+			return
+		}
+	}
 	switch {
 	case !rec.Ready:
 		b.markStopped()
@@ -135,6 +159,12 @@ func (s *Service) compareSandbox(b *sandbox, state *supervisor.Container) {
 
 func (s *Service) compareContainer(ctx context.Context, c *ctr, state *supervisor.Container) {
 	rec := c.rec.Load()
+	if rec.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		var known bool
+		if state, known = s.ask(ctx, rec.ID, state); !known {
+			return
+		}
+	}
 	switch {
 	case rec.State == runtimeapi.ContainerState_CONTAINER_EXITED:
 		if state != nil {

@@ -71,5 +71,9 @@ func (s *Service) snapshot(rec *containerRecord) map[string]any {
 	if !rec.Copied.IsZero() {
 		return map[string]any{"snapshotter": "native", "copy": s.copyDir(rec.ID), "of": rec.Lower}
 	}
-	return map[string]any{"snapshotter": "overlayfs", "lower": rec.Lower, "upper": s.upperDir(rec.ID), "work": s.workDir(rec.ID)}
+	lower := rec.Lower
+	if b, err := s.findSandbox(rec.SandboxID); err == nil {
+		lower = s.lowerOf(rec, b.rec.Load())
+	}
+	return map[string]any{"snapshotter": "overlayfs", "lower": lower, "upper": s.upperDir(rec.ID), "work": s.workDir(rec.ID)}
 }

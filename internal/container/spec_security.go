@@ -26,7 +26,10 @@ func addSecurity(spec *specs.Spec, sc *runtimeapi.LinuxContainerSecurityContext)
 	if profile == nil && sc.GetApparmorProfile() != "" { //nolint:staticcheck // old clients still send it
 		profile = oldApparmor(sc.GetApparmorProfile()) //nolint:staticcheck // see above
 	}
-	if profile.GetProfileType() == runtimeapi.SecurityProfile_Localhost && profile.GetLocalhostRef() != "" && !sc.GetPrivileged() {
+	if profile.GetProfileType() == runtimeapi.SecurityProfile_Localhost && !sc.GetPrivileged() {
+		if profile.GetLocalhostRef() == "" { // must not mean "none", as with seccomp
+			return invalid("AppArmor profile of type Localhost has no name")
+		}
 		if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
 			return invalid("AppArmor profile %q asked for, but AppArmor is not enabled on this node", profile.GetLocalhostRef())
 		}

@@ -124,8 +124,10 @@ func (s *Service) containerStats(c *ctr) *runtimeapi.ContainerStats {
 }
 
 // diskUsage counts the blocks and files below a directory that changed after
-// since: contents, attributes, or what is in a directory.
+// since: contents, attributes, or what is in a directory. A file with several names counts once.
 func diskUsage(dir string, since time.Time) (bytes, inodes uint64) {
+	type file struct{ dev, ino uint64 }
+	seen := map[file]bool{}
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // files come and go while they are counted
@@ -134,10 +136,19 @@ func diskUsage(dir string, since time.Time) (bytes, inodes uint64) {
 		if err != nil {
 			return nil //nolint:nilerr // see above
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && time.Unix(st.Ctim.Unix()).After(since) {
-			bytes += uint64(st.Blocks) * 512
-			inodes++
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || !time.Unix(st.Ctim.Unix()).After(since) {
+			return nil
 		}
+		if st.Nlink > 1 && !e.IsDir() {
+			if id := (file{st.Dev, st.Ino}); seen[id] {
+				return nil
+			} else {
+				seen[id] = true
+			}
+		}
+		bytes += uint64(st.Blocks) * 512
+		inodes++
 		return nil
 	})
 	return bytes, inodes

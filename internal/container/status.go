@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -43,16 +45,19 @@ func (s *Service) PodSandboxStatus(_ context.Context, req *runtimeapi.PodSandbox
 	if err != nil {
 		return nil, err
 	}
+	// The time comes first: what happened later may be missing.
+	at := time.Now()
 	rec := b.rec.Load()
-	resp := &runtimeapi.PodSandboxStatusResponse{Status: sandboxStatus(rec)}
+	resp := &runtimeapi.PodSandboxStatusResponse{Status: sandboxStatus(rec), Timestamp: at.UnixNano()}
 	for _, c := range s.containersOf(rec.ID) {
 		resp.ContainersStatuses = append(resp.ContainersStatuses, containerStatus(c.rec.Load()))
 	}
 	if req.GetVerbose() {
 		info := map[string]any{"pid": rec.PID, "cgroupPath": rec.CgroupPath, "hostInterface": rec.HostInterface, "config": rec.Config}
 		if rec.Ready && !usesNode(netMode(rec.Config)) {
-			info["netns"] = filepath.Join("/proc", itoa(rec.PID), "ns/net")
+			info["netns"] = namespacePath(rec.PID, specs.NetworkNamespace)
 		}
+		info["runtimeSpec"] = s.sandboxSpec(rec)
 		resp.Info = infoMap(info)
 	}
 	return resp, nil
@@ -151,9 +156,10 @@ func (s *Service) ContainerStatus(_ context.Context, req *runtimeapi.ContainerSt
 	if req.GetVerbose() {
 		resp.Info = infoMap(map[string]any{
 			"pid": rec.PID, "sandboxID": rec.SandboxID, "cgroupPath": rec.CgroupPath,
-			"rootfs":   filepath.Join("/proc", itoa(rec.PID), "root"),
-			"snapshot": s.snapshot(rec),
-			"config":   rec.Config,
+			"rootfs":      filepath.Join("/proc", itoa(rec.PID), "root"),
+			"snapshot":    s.snapshot(rec),
+			"config":      rec.Config,
+			"runtimeSpec": s.containerSpec(rec),
 		})
 	}
 	return resp, nil
@@ -189,7 +195,7 @@ func matchID(id, want string) bool {
 
 func matchLabels(have, want map[string]string) bool {
 	for k, v := range want {
-		if have[k] != v {
+		if got, ok := have[k]; !ok || got != v {
 			return false
 		}
 	}

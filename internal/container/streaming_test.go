@@ -3,6 +3,7 @@ package container
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 )
@@ -105,6 +108,49 @@ type duplex struct {
 }
 
 func (duplex) Close() error { return nil }
+
+// TestPortForwardToNobody asks for a port where nobody accepts: it waits, and no longer than the caller.
+func TestPortForwardToNobody(t *testing.T) {
+	n := newNode(t)
+	box, _ := n.sandbox("pod", func(c *runtimeapi.PodSandboxConfig) {
+		c.Linux.SecurityContext.NamespaceOptions.Network = runtimeapi.NamespaceMode_NODE
+	})
+	socket := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	lis := socket()
+	if err := errors.Join(unix.Bind(lis, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(lis, 0)); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(lis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // more than a backlog of 0 takes
+		if err := unix.Connect(socket(), at); err != nil && err != unix.EINPROGRESS {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(n.ctx())
+	done := make(chan error, 1)
+	go func() {
+		done <- n.s.Streaming().PortForward(ctx, box, int32(at.(*unix.SockaddrInet4).Port), duplex{strings.NewReader(""), &sink{}})
+	}()
+	cancel()
+	select {
+	case err := <-done:
+		if status.Code(err) != codes.Canceled {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it goes on waiting")
+	}
+}
 
 func TestPortForward(t *testing.T) {
 	n := newNode(t)

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -188,7 +189,8 @@ func (s *situation) planEnd(p *plan) {
 // stops waiting when the pod's grace period is over.
 func (s *situation) heldBack(name string, end *termination, p *plan) bool {
 	index := sidecarIndex(s.Pod, name)
-	deadline := end.Since.Add(time.Duration(end.Grace) * time.Second)
+	// A pod that must not be killed has the largest number there is, which no Duration holds.
+	deadline := end.Since.Add(time.Duration(min(end.Grace, math.MaxInt64/int64(time.Second))) * time.Second)
 	if index < 0 || !s.Now.Before(deadline) {
 		return false
 	}

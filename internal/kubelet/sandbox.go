@@ -148,9 +148,13 @@ func namespaceOptions(pod *v1.Pod, users *runtimeapi.UserNamespace) *runtimeapi.
 
 func anyPrivileged(pod *v1.Pod) bool {
 	found := false
-	eachContainer(pod, func(c *v1.Container) {
+	look := func(c *v1.Container) {
 		found = found || (c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged)
-	})
+	}
+	eachContainer(pod, look)
+	for _, e := range pod.Spec.EphemeralContainers {
+		look((*v1.Container)(&e.EphemeralContainerCommon))
+	}
 	return found
 }
 

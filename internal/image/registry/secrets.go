@@ -127,6 +127,12 @@ func normalKey(key string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(key, "/v1"), "/v2")
 }
 
+// SameServer says whether the address of a server, as docker's config.json has it as a key, is that of a name's domain.
+func SameServer(address, domain string) bool {
+	host, _, _ := strings.Cut(normalKey(address), "/")
+	return host == normalKey(domain)
+}
+
 // keyMatches compares host (each label may be a glob, the port must be equal)
 // and path prefix.
 func keyMatches(key, domain, repo string) bool {
