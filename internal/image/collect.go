@@ -2,6 +2,8 @@ package image
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,20 +23,40 @@ func (s *Store) Remove(refOrID string) error {
 		s.mu.Unlock()
 		return err
 	}
+	before := s.snapshotImages()
 	if s.untag(img, refOrID) {
 		defer s.mu.Unlock()
-		return s.saveImages()
+		if err := s.saveImages(); err != nil {
+			s.images = before
+			return err
+		}
+		return nil
 	}
 	if keys := s.leaseKeys(img.ID); len(keys) > 0 {
 		s.mu.Unlock()
 		return &InUseError{Ref: refOrID, Keys: keys}
 	}
 	delete(s.images, img.ID)
-	err = s.saveImages()
-	gone := s.detachUnreferenced()
+	gone, err := s.letGo(before)
 	s.mu.Unlock()
 	s.destroy(gone)
 	return err
+}
+
+// letGo writes the list without the images that were taken out of it, and then takes what they alone had out of sight.
+// A disk without room for the list is why images go: then their files go first. If it cannot be written all the same,
+// everything is as before. s.mu is held.
+func (s *Store) letGo(before map[string]*Image) ([]string, error) {
+	err := s.saveImages()
+	if errors.Is(err, ErrNoSpace) {
+		s.destroy(s.detachUnreferenced())
+		return nil, s.saveImages()
+	}
+	if err != nil {
+		s.images = before
+		return nil, err
+	}
+	return s.detachUnreferenced(), nil
 }
 
 // untag takes one name off and says whether the image has another one left.
@@ -77,24 +99,53 @@ type PruneOptions struct {
 // layers that no image needs. Pinned images stay.
 func (s *Store) Prune(ctx context.Context, opts PruneOptions) (removed []Image, freed int64, err error) {
 	s.mu.Lock()
-	gone := s.detachUnreferenced()
-	freed = bytesOf(gone)
+	before := s.snapshotImages()
+	freed = s.looseBytes()
 	for _, img := range s.pruneOrder(opts) {
 		if opts.Bytes > 0 && freed >= opts.Bytes || ctx.Err() != nil {
 			break
 		}
 		delete(s.images, img.ID)
 		removed = append(removed, img.clone())
-		more := s.detachUnreferenced()
-		freed += bytesOf(more)
-		gone = append(gone, more...)
+		freed = s.looseBytes()
 	}
+	var gone []string
 	if len(removed) > 0 {
-		err = s.saveImages()
+		gone, err = s.letGo(before)
+	} else {
+		gone = s.detachUnreferenced()
 	}
 	s.mu.Unlock()
 	s.destroy(gone)
-	return removed, freed, err
+	if err != nil {
+		return nil, 0, err
+	}
+	return removed, freed, nil
+}
+
+// looseBytes is what layers take that no image needs and no import relies on. s.mu is held.
+func (s *Store) looseBytes() (n int64) {
+	keep := s.neededLayers()
+	for d, l := range s.layers {
+		if s.loose(d, l, keep) {
+			n += l.Bytes
+		}
+	}
+	return n
+}
+
+func (s *Store) neededLayers() map[digest.Digest]bool {
+	keep := map[digest.Digest]bool{}
+	for _, img := range s.images {
+		for _, d := range img.DiffIDs {
+			keep[digest.Digest(d)] = true
+		}
+	}
+	return keep
+}
+
+func (s *Store) loose(d digest.Digest, l *layer, keep map[digest.Digest]bool) bool {
+	return !s.keepAll && !keep[d] && l.holds == 0
 }
 
 func (s *Store) pruneOrder(opts PruneOptions) []*Image {
@@ -122,27 +173,18 @@ func (img *Image) used() time.Time {
 	return img.Imported
 }
 
-// garbage is what detachUnreferenced took out of sight and destroy removes.
-type garbage struct {
-	path  string
-	bytes int64
-}
-
 // detachUnreferenced takes layers and blobs that no image needs and no import
-// relies on out of the store; s.mu is held. The slow part is left to destroy.
-func (s *Store) detachUnreferenced() []garbage {
-	keepLayers, keepBlobs := map[digest.Digest]bool{}, map[string]bool{}
+// relies on out of the store; s.mu is held. The slow part, removing the directories that it returns, is left to destroy.
+func (s *Store) detachUnreferenced() []string {
+	keepLayers, keepBlobs := s.neededLayers(), map[string]bool{}
 	for _, img := range s.images {
-		for _, d := range img.DiffIDs {
-			keepLayers[digest.Digest(d)] = true
-		}
 		for _, d := range []string{img.ID, img.Manifest} {
 			keepBlobs[strings.TrimPrefix(d, "sha256:")] = true
 		}
 	}
-	var out []garbage
+	var out []string
 	for d, l := range s.layers {
-		if s.keepAll || keepLayers[d] || l.holds > 0 {
+		if !s.loose(d, l, keepLayers) {
 			continue
 		}
 		if g, ok := s.detachLayer(l); ok {
@@ -153,25 +195,18 @@ func (s *Store) detachUnreferenced() []garbage {
 	return append(out, s.detachMerged()...)
 }
 
-// trash renames a directory away, into a new one that is to be removed.
+// trash renames a directory away, to be removed. That needs no room on the disk.
 func (s *Store) trash(dir string) (string, error) {
-	trash, err := os.MkdirTemp(filepath.Join(s.opts.Dir, tmpDir), "gone")
-	if err != nil {
-		return "", err
-	}
-	if err := os.Rename(dir, filepath.Join(trash, "d")); err != nil {
-		os.Remove(trash)
-		return "", err
-	}
-	return trash, nil
+	trash := filepath.Join(s.opts.Dir, tmpDir, "gone-"+rand.Text())
+	return trash, os.Rename(dir, trash)
 }
 
 // detachLayer renames a layer away, so that it is gone at once and for good.
-func (s *Store) detachLayer(l *layer) (garbage, bool) {
+func (s *Store) detachLayer(l *layer) (string, bool) {
 	trash, err := s.trash(s.layerDir(l.n))
 	if err != nil {
 		s.log.Warn("removing layer", "layer", l.DiffID, "err", err)
-		return garbage{}, false
+		return "", false
 	}
 	delete(s.layers, l.DiffID)
 	for _, b := range l.Blobs {
@@ -179,7 +214,7 @@ func (s *Store) detachLayer(l *layer) (garbage, bool) {
 			delete(s.byBlob, b)
 		}
 	}
-	return garbage{path: trash, bytes: l.Bytes}, true
+	return trash, true
 }
 
 func (s *Store) removeBlobsExcept(keep map[string]bool) {
@@ -195,10 +230,10 @@ func (s *Store) removeBlobsExcept(keep map[string]bool) {
 	}
 }
 
-func (s *Store) destroy(gone []garbage) {
-	for _, g := range gone {
-		if err := os.RemoveAll(g.path); err != nil {
-			s.log.Warn("removing files", "dir", g.path, "err", err)
+func (s *Store) destroy(gone []string) {
+	for _, dir := range gone {
+		if err := os.RemoveAll(dir); err != nil {
+			s.log.Warn("removing files", "dir", dir, "err", err)
 		}
 	}
 }
@@ -219,13 +254,6 @@ func (s *Store) sweepUnreferenced() {
 		l.holds--
 	}
 	s.destroy(gone)
-}
-
-func bytesOf(gone []garbage) (n int64) {
-	for _, g := range gone {
-		n += g.bytes
-	}
-	return n
 }
 
 // FsInfo tells what the store uses. It reads no directory.

@@ -129,7 +129,9 @@ func (s *Store) giveName(img *Image, ref Reference, manifest, index digest.Diges
 	if ref.Tag != "" && ref.Digest == "" {
 		s.giveTag(img, ref)
 	}
-	for _, d := range []digest.Digest{manifest, index, ref.Digest} {
+	// A digest in the name alone proves nothing: an archive may claim any. What was pulled by its digest has it as its
+	// manifest or index.
+	for _, d := range []digest.Digest{manifest, index} {
 		if d != "" {
 			img.Digests = addSorted(img.Digests, ref.Name()+"@"+string(d))
 		}

@@ -75,7 +75,7 @@ func (s *Store) importFrom(ctx context.Context, st *stage, a archive, opts Impor
 		if len(cands) != 1 {
 			return nil, fmt.Errorf("%w: it holds %d images, so they cannot all be named %q", ErrInvalidArchive, len(cands), opts.Names)
 		}
-		if cands[0].refs, err = parseRefs(opts.Names); err != nil {
+		if cands[0].refs, err = newNames(opts.Names); err != nil {
 			return nil, err
 		}
 	}
@@ -102,6 +102,17 @@ func parseRefs(names []string) ([]Reference, error) {
 		refs = append(refs, ref)
 	}
 	return refs, nil
+}
+
+// newNames are names to give. None can hold a digest, which is what the image has.
+func newNames(names []string) ([]Reference, error) {
+	refs, err := parseRefs(names)
+	for i, ref := range refs {
+		if ref.Digest != "" {
+			return nil, fmt.Errorf("%w %q: a new name needs a tag and no digest", ErrInvalidReference, names[i])
+		}
+	}
+	return refs, err
 }
 
 // importWorkers is how many layers of one import are unpacked at a time.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -103,6 +104,34 @@ func zstdOf(data []byte) []byte {
 		panic(err)
 	}
 	return enc.EncodeAll(data, nil)
+}
+
+// TestCompressions finds out what a layer is compressed with.
+func TestCompressions(t *testing.T) {
+	first := zstdOf([]byte("what pzstd begins with"))
+	skip := append([]byte{0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0}, first[:4]...)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"zstd behind a frame to skip":  {append(skip, first...), "what pzstd begins with"},
+		"zstd":                         {first, "what pzstd begins with"},
+		"a file's name like bzip2's":   {[]byte("BZh-tool/README and so on"), "BZh-tool/README and so on"},
+		"a file's name of nearly so":   {[]byte("BZh9-tool/README"), "BZh9-tool/README"},
+		"shorter than any magic bytes": {[]byte("P*M"), "P*M"},
+	} {
+		r, err := decompress(bufio.NewReader(bytes.NewReader(c.data)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := io.ReadAll(r); err != nil || string(got) != c.want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := decompress(bufio.NewReader(strings.NewReader("BZh91AY&SY"))); !errors.Is(err, ErrInvalidArchive) {
+		t.Errorf("bzip2: %v", err)
+	}
 }
 
 func TestImportForms(t *testing.T) {

@@ -207,7 +207,7 @@ func pickPlatform(m manifestDoc, want ocispec.Platform, what string) (ocispec.De
 			continue
 		}
 		images++
-		if d.Platform == nil {
+		if d.Platform == nil || unnamed(*d.Platform) {
 			continue
 		}
 		have = append(have, platformName(*d.Platform))

@@ -20,5 +20,6 @@ var layerTypes = []string{
 	"application/vnd.docker.image.rootfs.diff.tar",
 	"application/vnd.docker.image.rootfs.diff.tar.gzip",
 	"application/vnd.docker.image.rootfs.diff.tar.zstd",
+	"application/vnd.docker.image.rootfs.foreign.diff.tar",
 	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 }

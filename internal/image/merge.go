@@ -70,7 +70,7 @@ func (s *Store) forgetMerged() error {
 
 // detachMerged takes the merged trees of images that are gone out of sight;
 // s.mu is held.
-func (s *Store) detachMerged() []garbage {
+func (s *Store) detachMerged() []string {
 	keep := map[string]bool{}
 	for _, img := range s.images {
 		keep[s.mergedPath(img.DiffIDs)] = true
@@ -80,7 +80,7 @@ func (s *Store) detachMerged() []garbage {
 	if err != nil {
 		s.log.Warn("reading merged images", "err", err)
 	}
-	var out []garbage
+	var out []string
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		if s.keepAll || keep[path] {
@@ -91,7 +91,7 @@ func (s *Store) detachMerged() []garbage {
 			s.log.Warn("removing a merged image", "dir", path, "err", err)
 			continue
 		}
-		out = append(out, garbage{path: trash})
+		out = append(out, trash)
 	}
 	return out
 }

@@ -49,16 +49,22 @@ func matches(want, have ocispec.Platform) bool {
 	return have.OS == want.OS && have.Architecture == want.Architecture && variant(have) <= variant(want)
 }
 
+// unnamed says that nothing is said: tools that put images together from files (crane append, go-containerregistry) leave
+// the fields empty, and such an image runs everywhere else.
+func unnamed(p ocispec.Platform) bool { return p.OS == "" && p.Architecture == "" }
+
 func checkPlatform(what string, have, want ocispec.Platform) error {
-	if matches(want, have) {
+	if matches(want, have) || unnamed(have) {
 		return nil
 	}
-	return fmt.Errorf("%w: %s is for %s, this node is %s; get the %s variant (docker pull --platform %s)",
-		ErrPlatform, what, platformName(have), platformName(want), platformName(want), platformName(want))
+	// The variant of this machine is the best that it can run; hardly any image has just that.
+	base := platformName(ocispec.Platform{OS: want.OS, Architecture: want.Architecture})
+	return fmt.Errorf("%w: %s is for %s, this node is %s; get the image for %s (docker pull --platform %s)",
+		ErrPlatform, what, platformName(have), platformName(want), base, base)
 }
 
 func platformName(p ocispec.Platform) string {
-	if p.OS == "" && p.Architecture == "" {
+	if unnamed(p) {
 		return "an unnamed platform"
 	}
 	name := p.OS + "/" + p.Architecture

@@ -2,6 +2,8 @@ package image
 
 import (
 	"bytes"
+	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -45,6 +47,29 @@ func TestVariants(t *testing.T) {
 	}
 	if p := hostPlatform(); p.OS != "linux" || p.Architecture != runtime.GOARCH {
 		t.Errorf("this machine is %+v", p)
+	}
+}
+
+// crane and go-containerregistry name no platform.
+func TestUnnamedPlatform(t *testing.T) {
+	img := testimage.Image{Names: []string{"app:1"}, Layers: []testimage.Layer{{testimage.File("f", 0o644, []byte("x"))}}}
+	p, err := img.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(p.Config, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["os"], config["architecture"] = "", ""
+	data := tarOf(t, testimage.File("l.tar", 0o644, p.Layers[0]), testimage.File("c.json", 0o644, marshal(t, config)),
+		testimage.File("manifest.json", 0o644, marshal(t, []any{map[string]any{"Config": "c.json", "RepoTags": []string{"app:1"}, "Layers": []string{"l.tar"}}})))
+	for range 2 { // and once more as it was saved
+		s := openStore(t, Options{})
+		if _, err := s.Import(t.Context(), bytes.NewReader(data), ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		data = archiveOf(t, func(w io.Writer) error { return s.Save(t.Context(), w, "app:1") })
 	}
 }
 

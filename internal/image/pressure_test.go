@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -52,6 +54,44 @@ func names(imgs []Image) (out []string) {
 		out = append(out, img.Tags[0])
 	}
 	return out
+}
+
+// TestRemoveOnAFullDisk removes images where there is no room for a list without them.
+func TestRemoveOnAFullDisk(t *testing.T) {
+	if !kerneltest.Enter(t, kerneltest.Mount) {
+		return
+	}
+	for name, remove := range map[string]func(*Store) error{
+		"rm":    func(s *Store) error { return s.Remove("a") },
+		"prune": func(s *Store) error { _, _, err := s.Prune(t.Context(), PruneOptions{}); return err },
+	} {
+		s := smallDisk(t, Options{})
+		fill(t, s, "a")
+		ballast, err := os.Create(filepath.Join(filepath.Dir(s.opts.Dir), "ballast"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ballast.Close()
+		for err == nil {
+			_, err = ballast.Write(make([]byte, 4096))
+		}
+		if _, err := s.Tag("a", "b"); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("%s: tag on a full disk: %v", name, err)
+		}
+		if _, err := s.Resolve("b"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: the tag that could not be written is there: %v", name, err)
+		}
+		if err := remove(s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		again := openStore(t, Options{Dir: s.opts.Dir})
+		if again.keepAll || len(again.List()) != 0 || len(again.layers) != 0 {
+			t.Errorf("%s: after another start: %v, %d layers", name, again.List(), len(again.layers))
+		}
+	}
 }
 
 // A full disk loses the images that were not used for longest, and only as

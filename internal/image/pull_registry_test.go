@@ -218,6 +218,39 @@ func TestPasswordFromSettings(t *testing.T) {
 
 // Credentials and headers that are for one host do not go on to another port of
 // it, to another scheme, or to who leads back.
+// TestLedAwayIsNotAsked has a storage ask for credentials, which it has no claim to.
+func TestLedAwayIsNotAsked(t *testing.T) {
+	p := smallImage(t)
+	srv, storage := newServer(t), newServer(t)
+	srv.push(t, "app", "1", p)
+	protect(srv)
+	inner := srv.before
+	srv.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if !inner(w, r) && strings.Contains(r.URL.Path, "/blobs/") {
+			http.Redirect(w, r, storage.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		}
+		return r.Header.Get("Authorization") == ""
+	}
+	var tokens atomic.Int64
+	storage.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			tokens.Add(1)
+		}
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token"`, storage.URL))
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+	n := newNode(t)
+	n.write(t, "auth.json", fmt.Sprintf(`{"auths":{%q:{"username":"anna","password":"right"}}}`, srv.host()))
+	if _, err := n.Pull(t.Context(), srv.host()+"/app:1", PullOptions{}); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("%v", err)
+	}
+	if tokens.Load() != 0 {
+		t.Errorf("the storage was asked for a token %d times", tokens.Load())
+	}
+}
+
 func TestRedirectsLoseCredentials(t *testing.T) {
 	p := smallImage(t)
 	var leaked atomic.Value

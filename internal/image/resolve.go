@@ -131,12 +131,9 @@ func (s *Store) Spec(id string) (ocispec.Image, error) {
 
 // Tag gives an image another name.
 func (s *Store) Tag(refOrID, name string) (Image, error) {
-	ref, err := ParseReference(name)
+	refs, err := newNames([]string{name})
 	if err != nil {
 		return Image{}, err
-	}
-	if ref.Tag == "" {
-		return Image{}, fmt.Errorf("%w %q: a new name needs a tag", ErrInvalidReference, name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,8 +141,13 @@ func (s *Store) Tag(refOrID, name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	s.giveTag(img, ref)
-	return img.clone(), s.saveImages()
+	before := s.snapshotImages()
+	s.giveTag(img, refs[0])
+	if err := s.saveImages(); err != nil {
+		s.images = before
+		return Image{}, err
+	}
+	return img.clone(), nil
 }
 
 // giveTag moves a tag to img, and names img's manifest in that repository.

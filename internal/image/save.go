@@ -85,7 +85,10 @@ func (sv *saver) image(ctx context.Context, ref string) error {
 	}
 	desc := ocispec.Descriptor{
 		MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest),
-		Size: int64(len(manifest)), Platform: &img.Platform,
+		Size: int64(len(manifest)),
+	}
+	if !unnamed(img.Platform) {
+		desc.Platform = &img.Platform
 	}
 	sv.docker = append(sv.docker, entry)
 	sv.plain = append(sv.plain, desc)

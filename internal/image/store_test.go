@@ -124,6 +124,35 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// A digest that an archive claims in a name is none that the image can be had by.
+func TestClaimedDigest(t *testing.T) {
+	claim := "docker.io/library/app@sha256:" + strings.Repeat("a", 64)
+	for form, write := range map[string]func(testimage.Image) []byte{
+		"docker": func(i testimage.Image) []byte { return archiveOf(t, i.WriteDockerArchive) },
+		"oci":    func(i testimage.Image) []byte { return archiveOf(t, i.WriteOCILayout) },
+	} {
+		s := openStore(t, Options{})
+		img := twoLayers()
+		img.Names = []string{claim}
+		got, err := s.Import(t.Context(), bytes.NewReader(write(img)), ImportOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		if _, err := s.Resolve(claim); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: what is claimed is found: %v", form, err)
+		}
+		if _, err := s.Resolve("app@" + got[0].Manifest); err != nil {
+			t.Errorf("%s: what it is is not found: %v", form, err)
+		}
+		if _, err := s.Import(t.Context(), bytes.NewReader(write(img)), ImportOptions{Names: []string{claim}}); !errors.Is(err, ErrInvalidReference) {
+			t.Errorf("%s: as a new name: %v", form, err)
+		}
+		if _, err := s.Tag(got[0].ID, claim); !errors.Is(err, ErrInvalidReference) {
+			t.Errorf("%s: as a tag: %v", form, err)
+		}
+	}
+}
+
 func TestPrune(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s := openStore(t, Options{Now: func() time.Time { now = now.Add(time.Second); return now }})

@@ -101,10 +101,11 @@ func IsLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// plainAllowed says whether clear text may go to a host: to loopback, where the
-// user allows it for this pull, and to the endpoint that settings name with http.
+// plainAllowed says whether clear text may go to a host: from loopback to loopback, where the user allows it for this
+// pull, and to the endpoint that settings name with http. Another machine's registry cannot send the node to what
+// listens on its own loopback.
 func (c *Client) plainAllowed(host string) bool {
-	return c.opts.PlainHTTP || IsLoopback(host) || host == c.host && c.ep.URL.Scheme == "http"
+	return c.opts.PlainHTTP || IsLoopback(host) && IsLoopback(c.host) || host == c.host && c.ep.URL.Scheme == "http"
 }
 
 // baseURL finds out whether the registry speaks TLS, where nobody said; only
@@ -192,7 +193,9 @@ func (c *Client) once(ctx context.Context, path, what string, header http.Header
 	if err != nil {
 		return nil, c.unreachable(what, err)
 	}
-	if cr, _ := c.credentials(); resp.StatusCode == http.StatusUnauthorized && cr.RegistryToken == "" {
+	// A host that the request was led to is not the registry: credentials are not for what it names as its token server.
+	led := !sameOrigin(resp.Request.URL, base)
+	if cr, _ := c.credentials(); resp.StatusCode == http.StatusUnauthorized && cr.RegistryToken == "" && !led {
 		auth, err := c.answerChallenge(ctx, resp, sent)
 		drain(resp)
 		if err != nil {

@@ -60,6 +60,28 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// A registry elsewhere cannot lead the node to what listens on its own loopback.
+func TestClearText(t *testing.T) {
+	for _, c := range []struct {
+		registry, to string
+		want         bool
+	}{
+		{"registry.example.com", "127.0.0.1:2379", false},
+		{"registry.example.com", "localhost", false},
+		{"registry.example.com", "registry.example.com", false},
+		{"127.0.0.1:5000", "127.0.0.1:5001", true},
+		{"localhost:5000", "localhost:5000", true},
+		{"localhost:5000", "example.com", false},
+	} {
+		if got := New(Direct(c.registry, "a"), Options{}).plainAllowed(c.to); got != c.want {
+			t.Errorf("from %s to %s: %v", c.registry, c.to, got)
+		}
+	}
+	if got := printable("a\u009b31m\x1b[0m\xffb"); got != "a 31m [0m?b" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "localhost:5000": true, "127.0.0.1:80": true, "127.9.9.9": true, "[::1]:5000": true, "::1": true,

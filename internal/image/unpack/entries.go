@@ -4,6 +4,7 @@ package unpack
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ type unpacker struct {
 	opaque    map[string]bool
 	whiteouts map[string]bool
 	implicit  map[string]bool
+	// contents counts the bytes of all files.
+	contents int64
 	// names counts the bytes of paths in these maps and in res.Moved, dirsMoved the directories that were replaced.
 	names     int
 	dirsMoved int
@@ -134,8 +137,15 @@ func (u *unpacker) mkdir(at place, hdr *tar.Header) error {
 }
 
 func (u *unpacker) file(at place, hdr *tar.Header, tr *tar.Reader) error {
-	if err := u.opts.Room(hdr.Size); err != nil {
-		return err
+	sparse := isSparse(hdr)
+	if u.opts.MaxBytes > 0 && hdr.Size > u.opts.MaxBytes-u.contents {
+		return fmt.Errorf("%w: more than %d bytes of files, with their holes", ErrLimit, u.opts.MaxBytes)
+	}
+	u.contents += hdr.Size
+	if !sparse {
+		if err := u.opts.Room(hdr.Size); err != nil {
+			return err
+		}
 	}
 	fd, err := at.dir.Create(at.base)
 	if errors.Is(err, unix.EEXIST) {
@@ -148,15 +158,18 @@ func (u *unpacker) file(at place, hdr *tar.Header, tr *tar.Reader) error {
 		return fmt.Errorf("openat: %w", err)
 	}
 	defer rootfd.Close(fd)
-	if !isSparse(hdr) {
+	taken := hdr.Size
+	if sparse {
+		taken, err = u.copySparse(fd, tr, hdr.Size)
+	} else {
 		u.tap.beginContent(at.path(), hdr.Size)
+		err = u.copy(fd, tr, hdr.Size)
+		u.tap.endContent()
 	}
-	err = u.copy(fd, tr, hdr.Size)
-	u.tap.endContent()
 	if err != nil {
 		return err
 	}
-	u.count(hdr.Size)
+	u.count(taken)
 	if err := setFD(fd, hdr); err != nil {
 		return err
 	}
@@ -176,6 +189,32 @@ func (u *unpacker) copy(fd int, tr *tar.Reader, size int64) error {
 		size -= int64(n)
 	}
 	return nil
+}
+
+// sparsePiece is what is looked at for a hole.
+const sparsePiece = 64 << 10
+
+// copySparse keeps the holes of a file: a few bytes of a tar may stand for as much as the disk has. It returns how much
+// was written.
+func (u *unpacker) copySparse(fd int, tr *tar.Reader, size int64) (taken int64, err error) {
+	for rest := size; rest > 0; {
+		p := u.buf[:min(sparsePiece, rest)]
+		n, err := io.ReadFull(tr, p)
+		if err != nil {
+			return taken, wrapTar(fmt.Errorf("reading content: %w", noEOF(err)))
+		}
+		rest -= int64(n)
+		if bytes.Count(p, []byte{0}) == n {
+			err = rootfd.Skip(fd, int64(n))
+		} else if err = u.opts.Room(int64(n)); err == nil {
+			err = wrapCall("write", rootfd.WriteAll(fd, p))
+			taken += int64(n)
+		}
+		if err != nil {
+			return taken, err
+		}
+	}
+	return taken, rootfd.SetSize(fd, size)
 }
 
 func noEOF(err error) error {

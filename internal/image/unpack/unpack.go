@@ -38,7 +38,9 @@ var (
 // Options say what a layer may contain.
 type Options struct {
 	// MaxEntries bounds the tar's entries, and the files and directories that they make.
-	MaxEntries   int
+	MaxEntries int
+	// MaxBytes bounds the contents of all files, with the holes of sparse ones, of which the tar has nothing; 0: nothing does.
+	MaxBytes     int64
 	MaxPath      int
 	MaxName      int
 	MaxXattrs    int64

@@ -6,7 +6,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +56,7 @@ func pack(t testing.TB, entries []entry) []byte {
 }
 
 func options(frame *bytes.Buffer) Options {
-	return Options{MaxEntries: 1000, MaxPath: 4096, MaxName: 255, MaxXattrs: 1 << 16,
+	return Options{MaxEntries: 1000, MaxBytes: 1 << 30, MaxPath: 4096, MaxName: 255, MaxXattrs: 1 << 16,
 		Room: func(int64) error { return nil }, Frame: frame}
 }
 
@@ -223,6 +225,66 @@ func TestAttributes(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(layer, "fs/.wh..wh.plnk")); !os.IsNotExist(err) {
 		t.Errorf("AUFS metadata: %v", err)
+	}
+}
+
+// sparse is an old GNU header of a file with holes: one piece of data, at a place in a file of a size.
+func sparse(name string, at, size int64, data string) []byte {
+	h := make([]byte, 512)
+	put := func(at int, format string, v any) { copy(h[at:], fmt.Sprintf(format, v)) }
+	put(0, "%s", name)
+	put(100, "%07o", 0o644)
+	put(108, "%07o", 0)
+	put(116, "%07o", 0)
+	put(124, "%011o", len(data))
+	put(136, "%011o", 0)
+	h[156] = tar.TypeGNUSparse
+	copy(h[257:], "ustar  \x00")
+	put(386, "%011o", at)
+	put(398, "%011o", len(data))
+	h[483] = 0x80 // a binary number
+	binary.BigEndian.PutUint64(h[487:], uint64(size))
+	copy(h[148:], "        ")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	put(148, "%06o\x00", sum)
+	return append(append(h, data...), make([]byte, (512-len(data)%512)%512)...)
+}
+
+// TestSparse unpacks a file with holes, which take no room, and refuses one whose holes are larger than a layer may be.
+func TestSparse(t *testing.T) {
+	end := make([]byte, 1024)
+	data := append(sparse("f", 512<<20, 1<<30, "in the middle"), end...)
+	var frame bytes.Buffer
+	layer := t.TempDir()
+	room := int64(0)
+	opts := options(&frame)
+	opts.Room = func(n int64) error { room += n; return nil }
+	res, err := Layer(t.Context(), bytes.NewReader(data), layer, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(layer, "fs/f"), &st); err != nil || st.Size != 1<<30 || st.Blocks*512 > 1<<20 || res.Bytes > 1<<20 || room > 1<<20 {
+		t.Errorf("%d bytes in %d blocks, counted as %d, of %d asked for, %v", st.Size, st.Blocks, res.Bytes, room, err)
+	}
+	f, err := os.Open(filepath.Join(layer, "fs/f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got := make([]byte, 15)
+	if _, err := f.ReadAt(got, 512<<20-1); err != nil || string(got) != "\x00in the middle\x00" {
+		t.Errorf("%q, %v", got, err)
+	}
+	checkReplay(t, data, layer, &frame, res)
+	two := append(append(sparse("f", 0, 1<<29, "x"), sparse("g", 0, 1<<29+1, "x")...), end...)
+	for name, data := range map[string][]byte{"one": append(sparse("f", 0, 1<<40, "x"), end...), "two together": two} {
+		if _, err := Layer(t.Context(), bytes.NewReader(data), t.TempDir(), options(&frame)); !errors.Is(err, ErrLimit) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -108,6 +108,18 @@ func WriteAll(fd int, p []byte) error {
 	return nil
 }
 
+// Skip leaves a hole of n bytes where fd is; SetSize makes it one at the end of a file, too.
+func Skip(fd int, n int64) error {
+	_, err := unix.Seek(fd, n, io.SeekCurrent)
+	return os.NewSyscallError("lseek", err)
+}
+
+// SetSize is ftruncate.
+func SetSize(fd int, size int64) error {
+	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
+	return os.NewSyscallError("ftruncate", err)
+}
+
 // Read reads from fd; it returns 0 at the end of the file.
 func Read(fd int, p []byte) (int, error) {
 	return ignoringEINTR(func() (int, error) { return unix.Read(fd, p) })
