@@ -131,7 +131,7 @@ func scanTar(sec *io.SectionReader, limits Limits) (map[string]tarMember, error)
 	}
 }
 
-// ImportDir imports an OCI image layout or an unpacked docker-archive.
+// ImportDir imports an OCI image layout, an unpacked docker-archive or what skopeo calls "dir:".
 func (s *Store) ImportDir(ctx context.Context, dir string, opts ImportOptions) ([]Image, error) {
 	imgs, err := s.importDir(ctx, dir, opts)
 	if err != nil {

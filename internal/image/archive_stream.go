@@ -76,6 +76,8 @@ func archiveError(ctx context.Context, members int, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(err, io.ErrUnexpectedEOF) && members == 0:
+		return fmt.Errorf("%w: it ends within its first member: it is no tar file (plain, gzip or zstd), or it is truncated; save or copy it again", ErrInvalidArchive)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: it ends in the middle of a member: it is truncated; save or copy it again", ErrInvalidArchive)
 	case errors.As(err, &src):

@@ -50,7 +50,7 @@ type dockerImage struct {
 func (s *Store) fromDocker(a archive, data []byte, want ocispec.Platform) ([]*candidate, error) {
 	var list []dockerImage
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("%w: manifest.json: %w", ErrInvalidArchive, err)
+		return nil, fmt.Errorf("%w: manifest.json is not the list of images that `docker save` writes: %w", ErrInvalidArchive, jsonFault(err))
 	}
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: manifest.json lists no image", ErrInvalidArchive)
@@ -64,6 +64,18 @@ func (s *Store) fromDocker(a archive, data []byte, want ocispec.Platform) ([]*ca
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// jsonFault says where JSON is wrong, without the names of Go's types.
+func jsonFault(err error) error {
+	var kind *json.UnmarshalTypeError
+	if !errors.As(err, &kind) {
+		return err
+	}
+	if kind.Field == "" {
+		return fmt.Errorf("it is of type %s", kind.Value)
+	}
+	return fmt.Errorf("field %q is of type %s", kind.Field, kind.Value)
 }
 
 func (s *Store) dockerCandidate(a archive, d dockerImage, want ocispec.Platform) (*candidate, error) {

@@ -26,7 +26,7 @@ type candidate struct {
 // parseConfig decodes and checks an image configuration.
 func (s *Store) parseConfig(c *candidate) error {
 	if err := json.Unmarshal(c.config, &c.spec); err != nil {
-		return fmt.Errorf("%w: image configuration: %w", ErrInvalidArchive, err)
+		return fmt.Errorf("%w: image configuration: %w", ErrInvalidArchive, jsonFault(err))
 	}
 	// An image made FROM scratch of nothing but settings has none, and says at least so.
 	if n := len(c.spec.RootFS.DiffIDs); n == 0 && c.spec.RootFS.Type != "layers" {

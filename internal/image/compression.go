@@ -64,7 +64,7 @@ func decompress(r *bufio.Reader) (io.ReadCloser, error) {
 		}
 		return zr.IOReadCloser(), nil
 	case bytes.HasPrefix(head, xzMagic), isBzip2(head):
-		return nil, fmt.Errorf("%w: compressed with xz or bzip2; only gzip and zstd are supported", ErrInvalidArchive)
+		return nil, fmt.Errorf("%w: compressed with xz or bzip2; only gzip and zstd are read; unpack it first (xz -d, bzip2 -d)", ErrInvalidArchive)
 	}
 	return io.NopCloser(r), nil
 }

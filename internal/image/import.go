@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Import reads a docker-archive or an OCI image layout, as tar, plain or
+// Import reads a docker-archive, an OCI image layout or skopeo's dir form, as tar, plain or
 // compressed with gzip or zstd, and returns the images in it. A reader that is
 // also an io.ReaderAt and io.Seeker (a file) is read out of order, so that
 // known layers cost nothing.
@@ -66,6 +66,10 @@ func (s *Store) importFrom(ctx context.Context, st *stage, a archive, opts Impor
 	want := opts.Platform
 	if want.OS == "" {
 		want = s.opts.Platform
+	}
+	a, err := s.asLayout(a)
+	if err != nil {
+		return nil, err
 	}
 	cands, err := s.candidates(a, want)
 	if err != nil {

@@ -44,9 +44,9 @@ type manifestDoc struct {
 func parseManifest(data []byte, mediaType string) (manifestDoc, error) {
 	var m manifestDoc
 	if err := json.Unmarshal(data, &m); err != nil && mediaType != "" { // "text/html" where a proxy answers
-		return m, fmt.Errorf("%w: manifest of type %q: %w", ErrInvalidArchive, mediaType, err)
+		return m, fmt.Errorf("%w: manifest of type %q: %w", ErrInvalidArchive, mediaType, jsonFault(err))
 	} else if err != nil {
-		return m, fmt.Errorf("%w: manifest: %w", ErrInvalidArchive, err)
+		return m, fmt.Errorf("%w: manifest: %w", ErrInvalidArchive, jsonFault(err))
 	}
 	if strings.HasPrefix(mediaType, dockerSchema1) || m.SchemaVersion == 1 {
 		return m, fmt.Errorf("%w: manifest of Docker's schema 1, which is obsolete; push the image again with a current tool", ErrInvalidArchive)

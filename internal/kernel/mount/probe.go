@@ -53,7 +53,7 @@ func probe(layers, writable string) error {
 	if err := unix.Setxattr(filepath.Join(top, probeDir), "trusted.overlay.opaque", []byte("y"), 0); err != nil {
 		return fmt.Errorf("marking a directory opaque: %w", os.NewSyscallError("setxattr", err))
 	}
-	fd, err := Overlay([]string{top, bottom}, upper, work, false, 0)
+	fd, err := Overlay([]string{top, bottom}, upper, work, true, 0) // volatile (Linux 5.10), as containers have it
 	if err != nil {
 		return err
 	}
