@@ -26,6 +26,14 @@ func statusOf(err error, format string, args ...any) error {
 	return status.Errorf(codeOf(err), "%s: %v", what, err)
 }
 
+// coded is statusOf for an error that says itself what was being done.
+func coded(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Error(codeOf(err), err.Error())
+}
+
 func codeOf(err error) codes.Code {
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -102,7 +102,7 @@ func (s *Service) PullImage(ctx context.Context, req *runtimeapi.PullImageReques
 	}
 	img, err := s.deps.Images.Pull(ctx, name, image.PullOptions{Auth: auth})
 	if err != nil {
-		return nil, statusOf(err, "pulling image %q", name)
+		return nil, coded(err)
 	}
 	return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
 }
@@ -146,7 +146,7 @@ func (s *Service) RemoveImage(_ context.Context, req *runtimeapi.RemoveImageRequ
 		err = s.deps.Images.Remove(img.ID)
 	}
 	if err != nil && !errors.Is(err, image.ErrNotFound) {
-		return nil, statusOf(err, "removing image %q", name)
+		return nil, coded(err)
 	}
 	return &runtimeapi.RemoveImageResponse{}, nil
 }

@@ -77,7 +77,7 @@ func (s *Service) UpdateContainerResources(ctx context.Context, req *runtimeapi.
 		}
 		if err := s.sup.Update(ctx, rec.ID, convertResources(req.GetLinux(), s.host())); err != nil {
 			undo()
-			return nil, statusOf(err, "updating container %q", rec.ID)
+			return nil, coded(err)
 		}
 	}
 	config := proto.CloneOf(rec.Config)
