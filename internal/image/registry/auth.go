@@ -122,7 +122,11 @@ func (c *Client) token(ctx context.Context, params map[string]string) (string, e
 		Token       string `json:"token"`
 		AccessToken string `json:"access_token"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&doc); err != nil {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return "", c.unreachable("a token", err)
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
 		return "", fmt.Errorf("%w: decoding token from %s: %w", ErrContent, realm.Host, err)
 	}
 	if doc.Token == "" {

@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -96,25 +95,17 @@ type blob struct {
 	body      io.ReadCloser
 	ctx       context.Context
 	failed    int
-	// cancel ends the request under way, as idle does when nothing comes.
-	cancel context.CancelCauseFunc
-	idle   *time.Timer
 }
 
 func (b *blob) what() string { return "blob " + b.c.repo + "@" + string(b.digest) }
 
 // open asks for what is still missing.
 func (b *blob) open() error {
-	ctx, cancel := context.WithCancelCause(b.ctx)
-	b.cancel = cancel
-	b.idle = time.AfterFunc(b.c.opts.IdleTimeout, func() {
-		cancel(fmt.Errorf("%w: nothing came from %s for %v", ErrUnavailable, b.c.host, b.c.opts.IdleTimeout))
-	})
 	header := http.Header{}
 	if b.at > 0 || b.until < b.size {
 		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.until-1))
 	}
-	resp, err := b.c.get(ctx, "blobs/"+string(b.digest), b.what(), header)
+	resp, err := b.c.get(b.ctx, "blobs/"+string(b.digest), b.what(), header)
 	if err != nil {
 		return err
 	}
@@ -156,7 +147,6 @@ type limitedBody struct {
 
 func (b *blob) Read(p []byte) (int, error) {
 	for {
-		b.idle.Reset(b.c.opts.IdleTimeout)
 		n, err := b.body.Read(p)
 		b.at += int64(n)
 		switch {
@@ -223,9 +213,6 @@ func (b *blob) elsewhere() bool {
 }
 
 func (b *blob) Close() error {
-	// Stop before cancel, so that the cause of an end is not lost.
-	b.idle.Stop()
-	b.cancel(context.Canceled)
 	if b.body != nil {
 		return b.body.Close()
 	}

@@ -45,7 +45,7 @@ type Options struct {
 	Tries int
 	// Backoff is the first pause before trying again; 0 means 200 ms.
 	Backoff time.Duration
-	// IdleTimeout ends a download from which nothing comes; 0 means 60 s.
+	// IdleTimeout ends an answer from which nothing comes; 0 means 60 s.
 	IdleTimeout time.Duration
 }
 
@@ -84,7 +84,7 @@ func New(ep Endpoint, opts Options) *Client {
 	}
 	c := &Client{ep: ep, host: ep.Host(), repo: ep.Repo, opts: opts}
 	c.find = sync.OnceValue(c.findCredentials)
-	c.http = &http.Client{Transport: opts.Transport, CheckRedirect: c.checkRedirect}
+	c.http = &http.Client{Transport: idleEnds{opts.Transport, opts.IdleTimeout}, CheckRedirect: c.checkRedirect}
 	return c
 }
 
