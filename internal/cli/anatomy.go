@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -35,16 +34,7 @@ func anatomyVerb(c *command) *cobra.Command {
 			if err := client.Get(cmd.Context(), "/anatomy", url.Values{"namespace": {namespace}, "pod": {name}}, &pod); err != nil {
 				return err
 			}
-			switch output {
-			case "":
-				pod.Text(c.Out)
-				return nil
-			case "json":
-				encoder := json.NewEncoder(c.Out)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(pod)
-			}
-			return usageError{fmt.Errorf("flag --output: %q is not json", output)}
+			return c.printAs(output, pod, func() error { pod.Text(c.Out); return nil })
 		},
 	}
 	outputFlag(cmd, &output)

@@ -114,6 +114,9 @@ func imagePull(c *command) *cobra.Command {
 		Short: "Pull an image from its registry",
 		Args:  exactly(1, "one image reference"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := image.ParseReference(args[0]); err != nil {
+				return usageError{err}
+			}
 			if err := credentials(&opts, user, passwordFile, c.In); err != nil {
 				return err
 			}
@@ -200,6 +203,7 @@ func shorten(digest string) string {
 
 func imageList(c *command) *cobra.Command {
 	var output string
+	var quiet bool
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List the images", Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -212,6 +216,12 @@ func imageList(c *command) *cobra.Command {
 				return err
 			}
 			return c.print(output, list, func(w io.Writer) {
+				if quiet {
+					for _, i := range list {
+						fmt.Fprintln(w, i.ID)
+					}
+					return
+				}
 				fmt.Fprintln(w, "IMAGE\tID\tSIZE\tAGE")
 				for _, i := range list {
 					showImage(w, i)
@@ -220,6 +230,7 @@ func imageList(c *command) *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output)
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids only")
 	return cmd
 }
 

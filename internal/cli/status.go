@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,26 +30,6 @@ func statusVerb(c *command) *cobra.Command {
 	}
 	outputFlag(cmd, &output)
 	return cmd
-}
-
-// outputFlag adds -o to a verb that can also print JSON.
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "", "json, or nothing for text")
-}
-
-// print writes value as JSON, or lets text write it for a person.
-func (c *command) print(output string, value any, text func(io.Writer)) error {
-	switch output {
-	case "":
-		w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
-		text(w)
-		return w.Flush()
-	case "json":
-		encoder := json.NewEncoder(c.Out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(value)
-	}
-	return usageError{fmt.Errorf("flag --output: %q is not json", output)}
 }
 
 func showStatus(w io.Writer, s control.Status) {

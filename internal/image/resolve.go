@@ -105,7 +105,7 @@ func (s *Store) byShortID(hex, name string) (*Image, error) {
 func (s *Store) List() []Image {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Image
+	out := []Image{}
 	for _, img := range s.sorted() {
 		out = append(out, img.clone())
 	}

@@ -136,6 +136,9 @@ func (h *handler) prune(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	if removed == nil {
+		removed = []image.Image{} // a list in JSON, too
+	}
 	writeJSON(w, Pruned{removed, freed})
 }
 
