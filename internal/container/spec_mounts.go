@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -134,11 +135,35 @@ func hostMount(m *runtimeapi.Mount, users *runtimeapi.UserNamespace) (specs.Moun
 	if err != nil {
 		return specs.Mount{}, "", invalid("mount source %q: %v", m.GetHostPath(), err)
 	}
+	if propagation == "rshared" {
+		if err := checkShared(source); err != nil {
+			return specs.Mount{}, "", err
+		}
+	}
 	return specs.Mount{
 		Destination: mountPlace(m), Type: "bind", Source: source,
 		Options:     []string{"rbind", propagation, access},
 		UIDMappings: mappings(m.GetUidMappings()), GIDMappings: mappings(m.GetGidMappings()),
 	}, propagation, nil
+}
+
+// checkShared refuses a source from which nothing would come back to the node: what a container mounts there would stay
+// in it unseen, and a storage driver's volumes with it.
+func checkShared(source string) error {
+	above, err := mountinfo.GetMounts(mountinfo.ParentsFilter(source))
+	if err != nil {
+		return fmt.Errorf("mount source %q: %w", source, err)
+	}
+	var on *mountinfo.Info
+	for _, m := range above {
+		if on == nil || len(m.Mountpoint) >= len(on.Mountpoint) { // the later one lies on top
+			on = m
+		}
+	}
+	if on != nil && !strings.Contains(on.Optional, "shared:") {
+		return invalid("mount source %q: bidirectional propagation needs a shared mount, and it is on %q, which is not one; `mount --make-rshared %s` makes it one", source, on.Mountpoint, on.Mountpoint)
+	}
+	return nil
 }
 
 // makeHostPaths makes the directories that mounts name and that are missing, as
