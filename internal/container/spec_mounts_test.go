@@ -20,7 +20,7 @@ func TestBidirectionalNeedsShared(t *testing.T) {
 	if err := unix.Mount("test", dir, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 	m := &runtimeapi.Mount{HostPath: dir, ContainerPath: "/v", Propagation: runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL}
 	for flag, want := range map[uintptr]codes.Code{unix.MS_PRIVATE: codes.InvalidArgument, unix.MS_SLAVE: codes.InvalidArgument, unix.MS_SHARED: codes.OK} {
 		if err := unix.Mount("", dir, "", flag, ""); err != nil {

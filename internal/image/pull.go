@@ -56,6 +56,10 @@ func (e namedError) Unwrap() []error { return []error{e.is, e.error} }
 
 func (s *Store) pull(ctx context.Context, ref Reference, opts PullOptions) (Image, error) {
 	ev := newEvents(opts.Progress)
+	if img, same := s.unchanged(ctx, ref, opts); same {
+		ev.send(Event{Action: "image", Digest: img.ID, Names: img.Tags})
+		return img, nil
+	}
 	client, err := s.openRepository(ctx, ref, opts)
 	if err != nil {
 		return Image{}, err
@@ -94,13 +98,45 @@ func (s *Store) pull(ctx context.Context, ref Reference, opts PullOptions) (Imag
 	return imgs[0], nil
 }
 
+// unchanged says that the tag is here and still means the same at the registry. To ask that is no pull there: who makes
+// pods with the policy Always again and again does not use up what a public registry allows.
+func (s *Store) unchanged(ctx context.Context, ref Reference, opts PullOptions) (Image, bool) {
+	have, err := s.Resolve(ref.String())
+	if err != nil || ref.Digest != "" || !matches(opts.platform(s), have.Platform) {
+		return Image{}, false
+	}
+	// What is wrong shows again when the manifest is asked for, by a client of its own: some proxies refuse this question
+	// to everybody, and credentials that are refused are not tried again.
+	client, err := s.openRepository(ctx, ref, opts)
+	if err != nil {
+		return Image{}, false
+	}
+	d, err := client.Digest(ctx, ref.Tag, acceptManifests)
+	if err != nil || !slices.Contains(have.Digests, ref.Name()+"@"+string(d)) {
+		return Image{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	img := s.images[have.ID]
+	if img == nil || !slices.Contains(img.Tags, ref.Tagged()) {
+		return Image{}, false // it went meanwhile
+	}
+	s.touch(img)
+	return img.clone(), true
+}
+
+// platform is what to take out of an index.
+func (o PullOptions) platform(s *Store) ocispec.Platform {
+	if o.Platform.OS == "" {
+		return s.opts.Platform
+	}
+	return o.Platform
+}
+
 // resolveRemote follows indexes down to the platform's manifest and fetches
 // the configuration.
 func (s *Store) resolveRemote(ctx context.Context, client *registry.Repository, ref Reference, top registry.Manifest, opts PullOptions) (*candidate, error) {
-	want := opts.Platform
-	if want.OS == "" {
-		want = s.opts.Platform
-	}
+	want := opts.platform(s)
 	c := &candidate{refs: []Reference{ref}}
 	m, err := parseManifest(top.Data, top.MediaType)
 	for depth := 0; err == nil && m.isIndex(); depth++ {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"go.skiff.dev/skiff/test/testimage"
 )
@@ -122,6 +123,62 @@ func TestPull(t *testing.T) {
 	}
 	if len(img.DiffIDs) != 2 || len(img.Tags) != 1 || img.Tags[0] != ref {
 		t.Errorf("image: %+v", img)
+	}
+}
+
+// TestPullAgain asks whether a tag is still the same, which is no pull, before it pulls once more.
+func TestPullAgain(t *testing.T) {
+	srv := newServer(t)
+	srv.push(t, "app", "1", smallImage(t))
+	var gets atomic.Int64
+	var noHead atomic.Bool
+	srv.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/manifests/") && r.Method == http.MethodGet {
+			gets.Add(1)
+		}
+		if r.Method == http.MethodHead && noHead.Load() {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	}
+	s := openStore(t, Options{})
+	pull := func(what string, wantGets int64) Image {
+		t.Helper()
+		before := gets.Load()
+		img, err := s.Pull(t.Context(), srv.host()+"/app:1", PullOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if n := gets.Load() - before; n != wantGets {
+			t.Errorf("%s: %d manifests were fetched, want %d", what, n, wantGets)
+		}
+		return img
+	}
+	first := pull("first", 1)
+	if again := pull("unchanged", 0); again.ID != first.ID || again.LastUsed.IsZero() {
+		t.Errorf("unchanged: %+v", again)
+	}
+	noHead.Store(true)
+	pull("a registry that does not tell", 1)
+	noHead.Store(false)
+	other := testimage.Image{Layers: []testimage.Layer{{testimage.File("f", 0o644, []byte("another"))}}}
+	p, err := other.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.push(t, "app", "1", p)
+	if changed := pull("changed", 1); changed.ID == first.ID {
+		t.Error("the tag means another image now, and the old one was kept")
+	}
+	if _, err := s.Tag(first.ID, srv.host()+"/app:1"); err != nil {
+		t.Fatal(err)
+	}
+	if back := pull("a tag that was moved here", 1); back.ID == first.ID {
+		t.Error("what was tagged here was taken for the registry's")
+	}
+	if _, err := s.Pull(t.Context(), srv.host()+"/app:1", PullOptions{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}}); !errors.Is(err, ErrPlatform) {
+		t.Errorf("for another platform: %v", err)
 	}
 }
 

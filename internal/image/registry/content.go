@@ -60,6 +60,21 @@ func (c *Client) Manifest(ctx context.Context, tagOrDigest string, accept []stri
 	return m, nil
 }
 
+// Digest asks for the digest of a tag's manifest, which registries do not count as a pull. It is empty where the registry
+// does not tell.
+func (c *Client) Digest(ctx context.Context, tag string, accept []string) (digest.Digest, error) {
+	resp, err := c.ask(ctx, http.MethodHead, "manifests/"+tag, c.repo+":"+tag, http.Header{"Accept": accept})
+	if err != nil {
+		return "", err
+	}
+	drain(resp)
+	d := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if d.Validate() != nil {
+		return "", nil
+	}
+	return d, nil
+}
+
 // Blob opens a blob of size bytes. Reading it goes on where it broke off when
 // the connection does. The caller verifies the digest.
 func (c *Client) Blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {

@@ -144,12 +144,16 @@ func speaksNoTLS(err error) bool {
 // get asks for a path below the repository, with authentication and retries.
 // The caller closes the body of the answer, whose status is 200 or 206.
 func (c *Client) get(ctx context.Context, path, what string, header http.Header) (*http.Response, error) {
+	return c.ask(ctx, http.MethodGet, path, what, header)
+}
+
+func (c *Client) ask(ctx context.Context, method, path, what string, header http.Header) (*http.Response, error) {
 	if err := c.find(); err != nil {
 		return nil, err
 	}
 	for {
 		_, using := c.credentials()
-		resp, err := c.persist(ctx, path, what, header)
+		resp, err := c.persist(ctx, method, path, what, header)
 		if !errors.Is(err, ErrUnauthorized) || !c.nextCredentials(using) {
 			return resp, err
 		}
@@ -157,7 +161,7 @@ func (c *Client) get(ctx context.Context, path, what string, header http.Header)
 }
 
 // persist tries again what may pass.
-func (c *Client) persist(ctx context.Context, path, what string, header http.Header) (*http.Response, error) {
+func (c *Client) persist(ctx context.Context, method, path, what string, header http.Header) (*http.Response, error) {
 	var last error
 	for try := range c.opts.Tries {
 		if try > 0 {
@@ -165,7 +169,7 @@ func (c *Client) persist(ctx context.Context, path, what string, header http.Hea
 				return nil, err
 			}
 		}
-		resp, err := c.once(ctx, path, what, header)
+		resp, err := c.once(ctx, method, path, what, header)
 		if err == nil {
 			return resp, nil
 		}
@@ -179,7 +183,7 @@ func (c *Client) persist(ctx context.Context, path, what string, header http.Hea
 	return nil, last
 }
 
-func (c *Client) once(ctx context.Context, path, what string, header http.Header) (*http.Response, error) {
+func (c *Client) once(ctx context.Context, method, path, what string, header http.Header) (*http.Response, error) {
 	base, err := c.baseURL(ctx)
 	if err != nil {
 		return nil, c.unreachable(what, err)
@@ -189,7 +193,7 @@ func (c *Client) once(ctx context.Context, path, what string, header http.Header
 		target += "?ns=" + url.QueryEscape(c.ep.Registry)
 	}
 	sent := c.authorization()
-	resp, err := c.send(ctx, target, sent, header)
+	resp, err := c.send(ctx, method, target, sent, header)
 	if err != nil {
 		return nil, c.unreachable(what, err)
 	}
@@ -202,7 +206,7 @@ func (c *Client) once(ctx context.Context, path, what string, header http.Header
 			return nil, err
 		}
 		if auth != "" {
-			if resp, err = c.send(ctx, target, auth, header); err != nil {
+			if resp, err = c.send(ctx, method, target, auth, header); err != nil {
 				return nil, c.unreachable(what, err)
 			}
 		}
@@ -214,8 +218,8 @@ func (c *Client) once(ctx context.Context, path, what string, header http.Header
 	return nil, c.statusError(resp, what)
 }
 
-func (c *Client) send(ctx context.Context, target, auth string, header http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+func (c *Client) send(ctx context.Context, method, target, auth string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return nil, err
 	}

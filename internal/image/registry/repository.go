@@ -64,6 +64,16 @@ func (r *Repository) Manifest(ctx context.Context, tagOrDigest string, accept []
 	return m, err
 }
 
+// Digest is Client.Digest of the first endpoint that has the tag.
+func (r *Repository) Digest(ctx context.Context, tag string, accept []string) (digest.Digest, error) {
+	var d digest.Digest
+	err := r.each(ctx, func(ep Endpoint) bool { return ep.Resolve }, func(c *Client) (err error) {
+		d, err = c.Digest(ctx, tag, accept)
+		return err
+	})
+	return d, err
+}
+
 // Blob is Client.Blob of the first endpoint that has it. When the connection
 // breaks off for good it goes on at the next one.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest, size int64) (io.ReadCloser, error) {
