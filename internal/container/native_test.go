@@ -63,6 +63,10 @@ func layered(n *node) {
 		for _, applet := range []string{"sh", "stat", "find", "sort", "sleep", "cat", "ls"} {
 			w.entry(&tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeLink, Linkname: "bin/busybox"}, "")
 		}
+		// cap_net_bind_service=ep, of revision 2.
+		w.entry(&tar.Header{Name: "bin/busybox-bind", Typeflag: tar.TypeReg, Mode: 0o755, Format: tar.FormatPAX, PAXRecords: map[string]string{
+			"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x04" + strings.Repeat("\x00", 14),
+		}}, string(busybox))
 		w.file("keep/old", "old", 0o644)
 		w.file("keep/gone", "gone", 0o644)
 		w.file("opaque/deep/hidden", "hidden", 0o644)
@@ -169,6 +173,14 @@ func nativeUsers(t *testing.T) {
 	id := n.run(box, config, "app", useLayered, "sleep", "1000")
 	if out, _ := n.exec(id, "sh", "-c", "stat -c '%u %g %a' /keep /etc/setuid /bin/busybox"); out != "7 8 1777\n1000 1001 4711\n0 0 755\n" {
 		t.Errorf("inside: %q", out)
+	}
+	// A program of the image with a capability has it.
+	user := n.run(box, config, "user", func(c *runtimeapi.ContainerConfig) {
+		useLayered(c)
+		c.Linux.SecurityContext.RunAsUser = &runtimeapi.Int64Value{Value: 1000}
+	}, "sleep", "1000")
+	if out, _ := n.exec(user, "/bin/busybox-bind", "grep", "CapEff", "/proc/self/status"); out != "CapEff:\t0000000000000400\n" {
+		t.Errorf("of a program with cap_net_bind_service: %q", out)
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(filepath.Join(n.s.copyDir(id), "etc/setuid"), &st); err != nil || st.Uid != mappedRoot+1000 || st.Gid != mappedRoot+1001 {
