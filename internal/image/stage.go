@@ -135,7 +135,7 @@ func (st *stage) unpackTo(ctx context.Context, r io.Reader, dir string, rec *lay
 	lim := st.s.limits
 	room := &roomCheck{dir: dir, reserve: lim.ReserveBytes, spare: spare}
 	res, err := unpack.Layer(ctx, r, dir, unpack.Options{
-		MaxEntries: lim.LayerEntries, MaxBytes: lim.LayerBytes, MaxPath: lim.PathBytes, MaxName: lim.NameBytes, MaxXattrs: lim.XattrBytes,
+		MaxEntries: lim.LayerEntries, MaxSparse: lim.LayerBytes, MaxPath: lim.PathBytes, MaxName: lim.NameBytes, MaxXattrs: lim.XattrBytes,
 		AllowDevices: st.s.opts.AllowDevices, Portable: st.s.opts.Copy, Room: room.ask, Frame: zw,
 	})
 	if err != nil {

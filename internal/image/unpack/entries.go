@@ -35,8 +35,8 @@ type unpacker struct {
 	opaque    map[string]bool
 	whiteouts map[string]bool
 	implicit  map[string]bool
-	// contents counts the bytes of all files.
-	contents int64
+	// sparse counts the bytes of sparse files, with their holes.
+	sparse int64
 	// names counts the bytes of paths in these maps and in res.Moved, dirsMoved the directories that were replaced.
 	names     int
 	dirsMoved int
@@ -138,14 +138,13 @@ func (u *unpacker) mkdir(at place, hdr *tar.Header) error {
 
 func (u *unpacker) file(at place, hdr *tar.Header, tr *tar.Reader) error {
 	sparse := isSparse(hdr)
-	if u.opts.MaxBytes > 0 && hdr.Size > u.opts.MaxBytes-u.contents {
-		return fmt.Errorf("%w: more than %d bytes of files, with their holes", ErrLimit, u.opts.MaxBytes)
-	}
-	u.contents += hdr.Size
-	if !sparse {
-		if err := u.opts.Room(hdr.Size); err != nil {
-			return err
+	if sparse {
+		if hdr.Size > u.opts.MaxSparse-u.sparse {
+			return fmt.Errorf("%w: more than %d bytes of sparse files, with their holes", ErrLimit, u.opts.MaxSparse)
 		}
+		u.sparse += hdr.Size
+	} else if err := u.opts.Room(hdr.Size); err != nil {
+		return err
 	}
 	fd, err := at.dir.Create(at.base)
 	if errors.Is(err, unix.EEXIST) {

@@ -39,8 +39,8 @@ var (
 type Options struct {
 	// MaxEntries bounds the tar's entries, and the files and directories that they make.
 	MaxEntries int
-	// MaxBytes bounds the contents of all files, with the holes of sparse ones, of which the tar has nothing; 0: nothing does.
-	MaxBytes     int64
+	// MaxSparse bounds sparse files with their holes, of which the tar has nothing.
+	MaxSparse    int64
 	MaxPath      int
 	MaxName      int
 	MaxXattrs    int64

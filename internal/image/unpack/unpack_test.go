@@ -56,7 +56,7 @@ func pack(t testing.TB, entries []entry) []byte {
 }
 
 func options(frame *bytes.Buffer) Options {
-	return Options{MaxEntries: 1000, MaxBytes: 1 << 30, MaxPath: 4096, MaxName: 255, MaxXattrs: 1 << 16,
+	return Options{MaxEntries: 1000, MaxSparse: 1 << 30, MaxPath: 4096, MaxName: 255, MaxXattrs: 1 << 16,
 		Room: func(int64) error { return nil }, Frame: frame}
 }
 
