@@ -31,7 +31,8 @@ type creation struct {
 	scope scope // with systemd
 	undo  []func()
 
-	hooked bool // hooks began to run
+	limited bool // the cgroup has its limits
+	hooked  bool // hooks began to run
 }
 
 // Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
@@ -214,25 +215,30 @@ func (cr *creation) placeInit(context.Context) error {
 	cr.plan.stateJSON = cr.c.hookState(specs.StateCreating)
 	cr.plan.code(&c)
 	err := cr.wire.sendPlan(c.b)
-	if errors.Is(err, unix.EPIPE) {
+	if lost(err) {
 		return cr.child.died()
 	}
 	if err != nil {
 		return fmt.Errorf("sending the plan: %w", err)
 	}
-	if cr.child.placed {
-		err = cr.setLimits() // while init's runtime starts; init does nothing before it is told to
-	} else {
-		err = cr.c.cg.Add(cr.child.pid, nil)
+	if !cr.limited { // while init's runtime starts; init does nothing before it is told to
+		if err := cr.setLimits(); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if !cr.child.placed {
+		if err := cr.c.cg.Add(cr.child.pid, nil); err != nil {
+			return err
+		}
 	}
 	if err := cr.moveDevices(); err != nil {
 		return err
 	}
 	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)
-	return cr.wire.send(msgGo, nil)
+	if err = cr.wire.send(msgGo, nil); lost(err) {
+		return cr.child.died()
+	}
+	return err
 }
 
 // setOOMScore lowers the score only where CAP_SYS_RESOURCE allows it.

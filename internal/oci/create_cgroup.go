@@ -106,6 +106,7 @@ func (cr *creation) firstLimits() *specs.LinuxResources {
 }
 
 func (cr *creation) setLimits() error {
+	cr.limited = true
 	r := cr.firstLimits()
 	if r == nil {
 		return nil

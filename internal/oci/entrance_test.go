@@ -98,10 +98,58 @@ func entranceFails(t *testing.T, run bool) {
 				return s.do(cr, ctx)
 			}
 		}
+		if s.name == "handshake" {
+			steps[i].do = func(cr *creation, ctx context.Context) error {
+				if err := WaitGone(ctx, cr.child.pidfd); err != nil { // its last word must be there all the same
+					return err
+				}
+				return s.do(cr, ctx)
+			}
+		}
 	}
 	_, err := create(context.Background(), b.opts, steps)
 	if err == nil || !strings.Contains(err.Error(), "entering the cgroups") {
 		t.Errorf("error %v", err)
 	}
+	b.clean()
+}
+
+// TestLimitsOfUnplaced: a container whose init cannot be born in its cgroup, as where a profile around us forbids clone3,
+// has its limits and is there all the same.
+func TestLimitsOfUnplaced(t *testing.T) {
+	b := newBox(t, "true")
+	limit := int64(100)
+	b.spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
+	steps := createParentSteps()
+	for i, s := range steps {
+		if s.name == "clone" {
+			steps[i].do = func(cr *creation, ctx context.Context) error {
+				cr.sp.tasks, cr.sp.into = nil, nil
+				return s.do(cr, ctx)
+			}
+		}
+	}
+	var err error
+	if b.c, err = create(context.Background(), b.opts, steps); err != nil {
+		t.Fatal(err)
+	}
+	checkCgroups(t, b.c, b.c.Init.PID)
+	got, err := os.ReadFile(b.c.cg.Dir("pids") + "/pids.max")
+	if err != nil || strings.TrimSpace(string(got)) != "100" {
+		t.Errorf("pids.max %q, %v", got, err)
+	}
+}
+
+// TestDiedBeforeStart: who died before it was to become the process has not been started.
+func TestDiedBeforeStart(t *testing.T) {
+	b := newBox(t, "true")
+	b.opts.Run = true
+	must(t, b.create())
+	must(t, pidfd.Signal(b.c.Init.PIDFD, unix.SIGKILL))
+	must(t, WaitGone(context.Background(), b.c.Init.PIDFD))
+	if err := b.c.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "init was killed by signal 9") {
+		t.Errorf("error %v", err)
+	}
+	must(t, b.c.Delete(true))
 	b.clean()
 }

@@ -148,7 +148,7 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 	var enc coder
 	pl.code(&enc)
 	err := w.sendPlan(enc.b)
-	if errors.Is(err, unix.EPIPE) {
+	if lost(err) {
 		return ch.died()
 	}
 	if err != nil {

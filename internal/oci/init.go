@@ -59,9 +59,7 @@ func InitMain(args []string) {
 		os.Exit(1)
 	}
 	unix.Umask(0)
-	if err = enterByTasks(args[1:]); err == nil {
-		err = s.run()
-	}
+	err = s.run(enterByTasks(args[1:]))
 	kind := byte(msgError)
 	if _, ok := errors.AsType[ExecveError](err); ok {
 		kind = msgExecve
@@ -96,13 +94,17 @@ func enterByTasks(args []string) error {
 	return nil
 }
 
-// run only returns with an error.
-func (s *initState) run() (err error) {
+// run only returns with an error. What went wrong before is told after the parent's last word: who ends with messages
+// unread resets the socket, and its own word is lost.
+func (s *initState) run(before error) (err error) {
 	if s.plan, err = s.up.plan(); err != nil {
 		return err
 	}
 	if err := s.up.await(); err != nil {
 		return err
+	}
+	if before != nil {
+		return before
 	}
 	steps := createSteps
 	if s.exec {

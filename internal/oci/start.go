@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -12,13 +11,17 @@ import (
 
 // Start lets init execute the container's process. It returns when execve has happened, or with its error.
 func (c *Container) Start(ctx context.Context) error {
-	w, err := c.openStart()
+	w, died, err := c.openStart()
 	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
 	defer w.f.Close()
 	defer w.watch(ctx)()
-	if err := c.awaitExecve(w, c.rec.PID, specs.StateCreated, c.warn); err != nil {
+	err = c.awaitExecve(w, c.rec.PID, specs.StateCreated, c.warn)
+	if died && err == nil || lost(err) {
+		err = (&child{pidfd: c.Init.PIDFD}).died()
+	}
+	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
 	if c.starter != nil {
@@ -31,22 +34,24 @@ func (c *Container) Start(ctx context.Context) error {
 	return c.poststart(ctx)
 }
 
-// openStart lets init go on.
-func (c *Container) openStart() (*wire, error) {
-	if w := c.starter; w != nil {
-		if err := w.send(msgGo, nil); err != nil && !errors.Is(err, unix.EPIPE) { // a dead init may have left a word
-			return nil, err
+// openStart lets init go on. One that died may have left a word on the wire.
+func (c *Container) openStart() (w *wire, died bool, err error) {
+	if c.starter != nil {
+		err := c.starter.send(msgGo, nil)
+		if err != nil && !lost(err) {
+			return nil, false, err
 		}
-		return w, nil
+		return c.starter, err != nil, nil
 	}
 	st, err := c.Status()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if st != specs.StateCreated {
-		return nil, fmt.Errorf("cannot start a container in the %s state: %w", st, ErrNotCreated)
+		return nil, false, fmt.Errorf("cannot start a container in the %s state: %w", st, ErrNotCreated)
 	}
-	return c.dialStart()
+	w, err = c.dialStart()
+	return w, false, err
 }
 
 func (c *Container) dialStart() (*wire, error) {

@@ -81,6 +81,9 @@ func (w *wire) send(kind byte, body []byte) error {
 	return err
 }
 
+// lost tells whether an error says that the other end is gone: it may have left messages unread, or not.
+func lost(err error) bool { return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) }
+
 func (w *wire) sendPlan(b []byte) error {
 	for len(b) > packet {
 		if err := w.send(msgPlan, b[:packet]); err != nil {

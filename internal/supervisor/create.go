@@ -87,6 +87,7 @@ func (s *server) create(m *createMessage) (_ *entry, err error) {
 		if err := s.records.save(&e.rec); err != nil {
 			return nil, err
 		}
+		e.slim(s)
 		s.publish(e)
 	}
 	if err := s.watchExit(e); err != nil {

@@ -64,7 +64,8 @@ func (s *server) startLocked(e *entry) error {
 	return nil
 }
 
-// slim forgets the specification, which is on disk.
+// slim forgets the specification, which is on disk. What is kept has no share in e.pidfd, which is closed before the rest
+// is removed.
 func (e *entry) slim(s *server) {
 	if _, own := e.runc.(*oci.Container); !own {
 		return

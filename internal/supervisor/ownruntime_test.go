@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // TestLostState ends and removes containers whose runtime state is gone or damaged, before and after the supervisor is
@@ -59,5 +62,37 @@ func TestLostState(t *testing.T) {
 				t.Errorf("%s: its state is left: %v", id, err)
 			}
 		}
+	}
+}
+
+// TestCreatedSharesNoDescriptor: what is kept of a container that waits for its start does not use the entry's pidfd, which
+// is closed before the rest is removed. Through a closed one init seems to live, and its end would be waited for.
+func TestCreatedSharesNoDescriptor(t *testing.T) {
+	n := newNode(t)
+	s, err := newServer(filepath.Join(n.dir, "other.sock"), filepath.Join(n.dir, "other"), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.runPollers()
+	defer func() { s.exits.stop(); s.outs.poll.stop() }()
+	spec, err := json.Marshal(n.spec("a", "true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.create(&createMessage{CreateRequest: CreateRequest{ID: "a"}, Spec: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, heavy := e.runc.(*oci.Container); heavy && c.Init.PIDFD == e.pidfd {
+		t.Error("the pidfd is shared")
+	}
+	if err := s.start(e); err != nil {
+		t.Error(err)
+	}
+	if err := s.delete(e, true); err != nil {
+		t.Error(err)
+	}
+	if s.known("a") {
+		t.Error("the container is still known")
 	}
 }

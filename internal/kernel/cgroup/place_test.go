@@ -103,11 +103,11 @@ func TestStops(t *testing.T) {
 			if absent, _ := NewIn(l, p+"/b/c"); !absent.Stops() {
 				t.Error("one that is not there yet would not stop what enters it")
 			}
-			if !m.Stops() || m.Frozen() {
-				t.Errorf("below a frozen cgroup: stops %v, frozen %v", m.Stops(), m.Frozen())
+			if !m.Stops() || m.Frozen() || m.Roomy() {
+				t.Errorf("below a frozen cgroup: stops %v, frozen %v, room %v", m.Stops(), m.Frozen(), m.Roomy())
 			}
-			if err := above.Thaw(); err != nil || m.Stops() {
-				t.Errorf("after the thaw: stops %v, %v", m.Stops(), err)
+			if err := above.Thaw(); err != nil || m.Stops() || !m.Roomy() {
+				t.Errorf("after the thaw: stops %v, room %v, %v", m.Stops(), m.Roomy(), err)
 			}
 		})
 	}

@@ -53,9 +53,10 @@ func (m *Manager) Into() (*os.File, error) {
 	return nil, nil
 }
 
-// Roomy tells whether a cgroup has room for a Go program to start in: it is not frozen, and not near its limits.
+// Roomy tells whether a cgroup has room for a Go program to start in: neither it nor one above is frozen (who clones into
+// a frozen cgroup waits, and with it all who want to clone), and it is not near its limits.
 func (m *Manager) Roomy() bool {
-	if m.Frozen() {
+	if m.Frozen() || m.Stops() {
 		return false
 	}
 	if d := m.Dir("pids"); d != "" {
