@@ -144,3 +144,51 @@ func TestReopenWithoutHybrid(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 }
+
+// TestIntoWhatDiesAsOne: nobody is cloned into a cgroup that dies as a whole, at whatever height that is said, for the
+// parent's memory is the child's until that executes its program.
+func TestIntoWhatDiesAsOne(t *testing.T) {
+	l, ok := layouts(t)["v2"]
+	if !ok {
+		t.Skip("version 2 is not mounted")
+	}
+	p := fmt.Sprintf("/skiff-test-as-one-%d", os.Getpid())
+	above, _ := NewIn(l, p)
+	m, err := NewIn(l, p+"/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = above.Destroy() })
+	if err := m.Create(); err != nil {
+		t.Fatal(err)
+	}
+	into := func() bool {
+		t.Helper()
+		f, err := m.Into()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f == nil {
+			return false
+		}
+		f.Close()
+		return true
+	}
+	if !into() {
+		t.Error("nobody can be cloned into a new cgroup")
+	}
+	if _, err := os.Lstat(filepath.Join(m.dirs[0], "memory.oom.group")); err != nil {
+		t.Skip("version 2 has no memory controller here")
+	}
+	for _, dir := range []string{m.dirs[0], above.dirs[0]} {
+		if err := write(dir, "memory.oom.group", "1"); err != nil {
+			t.Fatal(err)
+		}
+		if into() {
+			t.Errorf("%s dies as a whole, and who clones into it with it", dir)
+		}
+		if err := write(dir, "memory.oom.group", "0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

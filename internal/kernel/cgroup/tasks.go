@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,14 +44,32 @@ func (m *Manager) Tasks() (files []*os.File, err error) {
 
 // Into opens the directory of the version 2 hierarchy, into which a child can be cloned (clone3's CLONE_INTO_CGROUP, Linux
 // 5.7). It is the cheap way in there: a process that is moved waits for an RCU grace period. It is nil where there is no
-// such hierarchy.
+// such hierarchy, and where the kernel ends all of a cgroup for want of memory: a child that has not executed its program
+// yet shares its parent's memory (CLONE_VM), and who is killed so takes all with it that share theirs. The kernel spares
+// such a child (in_vfork) only where it chooses one process.
 func (m *Manager) Into() (*os.File, error) {
+	if m.diesAsOne() {
+		return nil, nil
+	}
 	for i, h := range m.Layout.Hierarchies {
 		if m.Layout.V2 || h.Hybrid() {
 			return os.OpenFile(m.dirs[i], unix.O_PATH|unix.O_DIRECTORY, 0)
 		}
 	}
 	return nil, nil
+}
+
+// diesAsOne tells whether the cgroup, or one above, ends as a whole when memory is short (version 2's memory.oom.group).
+func (m *Manager) diesAsOne() bool {
+	if !m.Layout.V2 {
+		return false
+	}
+	for dir, top := m.dirs[0], m.Layout.Hierarchies[0].Mount; len(dir) > len(top); dir = filepath.Dir(dir) {
+		if number(dir, "memory.oom.group") == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // Roomy tells whether a cgroup has room for a Go program to start in: neither it nor one above is frozen (who clones into
