@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
@@ -17,13 +18,17 @@ import (
 // init's program runs and where they are put there, because init would find too little room.
 func TestBornInCgroups(t *testing.T) {
 	few, many, slow, small := int64(8), int64(100), int64(5000), int64(4<<20)
-	for name, r := range map[string]*specs.LinuxResources{
+	cases := map[string]*specs.LinuxResources{
 		"no limits":      nil,
 		"room for tasks": {Pids: &specs.LinuxPids{Limit: &many}},
 		"few tasks":      {Pids: &specs.LinuxPids{Limit: &few}},
 		"little CPU":     {CPU: &specs.LinuxCPU{Quota: &slow}},
 		"little memory":  {Memory: &specs.LinuxMemory{Limit: &small}},
-	} {
+	}
+	if l, err := cgroup.Detect(); err == nil && l.V2 {
+		cases["dies as one"] = &specs.LinuxResources{Unified: map[string]string{"memory.oom.group": "1"}}
+	}
+	for name, r := range cases {
 		for _, run := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/run=%v", name, run), func(t *testing.T) {
 				b := newBox(t, "exec sleep 1000")
@@ -152,4 +157,57 @@ func TestDiedBeforeStart(t *testing.T) {
 	}
 	must(t, b.c.Delete(true))
 	b.clean()
+}
+
+// TestClonedByTheStage: where nobody may be cloned who shares our memory, the stage does it.
+func TestClonedByTheStage(t *testing.T) {
+	l, err := cgroup.Detect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := l.Hierarchies[len(l.Hierarchies)-1]
+	if !l.V2 && !h.Hybrid() {
+		t.Skip("version 2 is not mounted")
+	}
+	m, err := cgroup.NewIn(cgroup.Layout{V2: l.V2, Hierarchies: []cgroup.Hierarchy{h}}, fmt.Sprintf("/skiff-test-stage-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Create(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Destroy(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := &spawn{alone: true, clone: unix.CLONE_NEWUTS}
+	var files fileList
+	defer files.closeAll()
+	if err := files.stdio([3]*os.File{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w, theirs, err := newWire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.f.Close()
+	s.sock = files.add(theirs, true)
+	s.files = files.list()
+	if s.into, err = m.Into(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.into.Close()
+	if s.exe, err = SealedSelf(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.exe.Close()
+	c, err := s.cloneInit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.kill()
+	if pids, err := m.Procs(); err != nil || len(pids) != 1 || pids[0] != c.pid || !c.placed {
+		t.Errorf("in the cgroup are %v, %v; want %d, placed: %v", pids, err, c.pid, c.placed)
+	}
 }

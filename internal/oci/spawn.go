@@ -33,6 +33,7 @@ type spawn struct {
 	tasks       []*os.File // v1: "tasks" files of the cgroups that are entered before anything else
 	brief       bool       // init becomes the process at once: see entrance
 	into        *os.File   // v2, and with tasks on a hybrid machine: directory of the cgroup that init is cloned into
+	alone       bool       // with into: nobody who shares our memory may be there, see cgroup.DiesAsOne
 	affinity    []byte     // CPUs of init until it sets those of the process; nil: the caller's
 	uids        []syscall.SysProcIDMap
 	gids        []syscall.SysProcIDMap
@@ -62,6 +63,10 @@ func (s *spawn) bornIn(m *cgroup.Manager, files *fileList) (err error) {
 	files.owned = append(files.owned, s.tasks...)
 	if s.into, err = m.Into(); s.into != nil {
 		files.owned = append(files.owned, s.into)
+	}
+	s.alone = m.DiesAsOne()
+	if s.alone && (s.userNS != nil || s.clone&unix.CLONE_NEWUSER != 0) {
+		s.into = nil // it would be cloned by who has no right to that cgroup
 	}
 	if errors.Is(err, os.ErrNotExist) && s.tasks == nil {
 		return nil // removed by who is in it: the caller places the child where it can
@@ -206,7 +211,9 @@ const earlyKinds = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | u
 // places tells whether the child is born in its cgroups.
 func (s *spawn) places() bool { return len(s.tasks) > 0 || s.into != nil }
 
-func (s *spawn) staged() bool { return s.userNS != nil || s.timeNS != nil || s.newTime }
+func (s *spawn) staged() bool {
+	return s.userNS != nil || s.timeNS != nil || s.newTime || s.alone && s.into != nil
+}
 
 func (s *spawn) fork() (*child, error) {
 	exe, files, args := s.exe, s.files, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}

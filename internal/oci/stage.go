@@ -22,6 +22,7 @@ import (
 //	                       unshare(time), write offsets
 //	                       setgroups(), setresgid(0), setresuid(0)
 //	                       clone(CLONE_PARENT | new namespaces)  -->  execveat(init)
+//	                       (clone3 into the cgroup, without a user namespace)
 //	read pid          <--  write(pid)
 //	waitid(stage)     <--  exit(0), or the number of the step that failed
 
@@ -51,7 +52,7 @@ const (
 const stageFirst = stageClone
 
 // stageProgram is written for one use: all numbers are known.
-func (s *spawn) stageProgram(exe, status int, user, time, pid int, tasks []int) func(*assembler) {
+func (s *spawn) stageProgram(exe, status int, user, time, pid, into int, tasks []int) func(*assembler) {
 	return func(a *assembler) {
 		a.call(unix.SYS_PRCTL, num(unix.PR_SET_DUMPABLE), num(0), num(0), num(0), num(0))
 		enterCgroups(a, tasks)
@@ -76,7 +77,12 @@ func (s *spawn) stageProgram(exe, status int, user, time, pid int, tasks []int) 
 			a.exitIfNegative(stageUID)
 		}
 		argv, envv := s.initArgs(a)
-		a.call(unix.SYS_CLONE, num(s.clone|unix.CLONE_PARENT|uintptr(unix.SIGCHLD)), num(0), num(0), num(0), num(0))
+		if into >= 0 {
+			args := cloneArgs(uint64(s.clone|unix.CLONE_PARENT)|unix.CLONE_INTO_CGROUP, into)
+			a.call(unix.SYS_CLONE3, a.ref(args), num(len(args)))
+		} else {
+			a.call(unix.SYS_CLONE, num(s.clone|unix.CLONE_PARENT|uintptr(unix.SIGCHLD)), num(0), num(0), num(0), num(0))
+		}
 		a.exitIfNegative(stageClone)
 		a.ifZero(func() {
 			a.call(unix.SYS_EXECVEAT, num(exe), a.cstring(""), argv, envv, num(unix.AT_EMPTY_PATH))
@@ -86,6 +92,19 @@ func (s *spawn) stageProgram(exe, status int, user, time, pid int, tasks []int) 
 		a.call(unix.SYS_EXIT_GROUP, num(0))
 	}
 }
+
+// cloneArgs is a struct clone_args (clone3(2)) with flags and a cgroup. Its exit_signal stays 0: with CLONE_PARENT it is the
+// caller's own.
+func cloneArgs(flags uint64, cgroup int) []byte {
+	args := make([]byte, 11*8)
+	binary.NativeEndian.PutUint64(args, flags)
+	binary.NativeEndian.PutUint64(args[10*8:], uint64(cgroup))
+	return args
+}
+
+// clonesInto tells whether the stage clones init into a cgroup. In a user namespace it has no right to that, and is born
+// there itself.
+func (s *spawn) clonesInto() bool { return s.into != nil && s.userNS == nil }
 
 func (s *spawn) stageNewTime(a *assembler) {
 	a.call(unix.SYS_UNSHARE, num(unix.CLONE_NEWTIME))
@@ -110,6 +129,9 @@ func (s *spawn) stageFiles() int {
 			n++
 		}
 	}
+	if s.clonesInto() {
+		n++
+	}
 	return n
 }
 
@@ -129,11 +151,15 @@ func (s *spawn) runStaged() (*child, error) {
 			ns[i] = files.add(f, false)
 		}
 	}
+	into := -1
+	if s.clonesInto() {
+		into = files.add(s.into, false)
+	}
 	var tasks []int
 	for _, f := range s.tasks {
 		tasks = append(tasks, files.add(f, false))
 	}
-	prog, err := memfile("stage", image(s.stageProgram(exe, status, ns[0], ns[1], ns[2], tasks)))
+	prog, err := memfile("stage", image(s.stageProgram(exe, status, ns[0], ns[1], ns[2], into, tasks)))
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +175,9 @@ func (s *spawn) runStaged() (*child, error) {
 	}
 	defer done()
 	attr := &syscall.ProcAttr{Dir: "/", Files: fds, Sys: &syscall.SysProcAttr{PidFD: &fd}}
-	s.cloneInto(attr.Sys)
+	if !s.clonesInto() {
+		s.cloneInto(attr.Sys)
+	}
 	_, err = syscall.ForkExec(path, []string{"stage"}, attr)
 	runtime.KeepAlive(s)
 	if err != nil {

@@ -145,9 +145,8 @@ func TestReopenWithoutHybrid(t *testing.T) {
 	_ = cmd.Wait()
 }
 
-// TestIntoWhatDiesAsOne: nobody is cloned into a cgroup that dies as a whole, at whatever height that is said, for the
-// parent's memory is the child's until that executes its program.
-func TestIntoWhatDiesAsOne(t *testing.T) {
+// TestDiesAsOne: at whatever height it is said.
+func TestDiesAsOne(t *testing.T) {
 	l, ok := layouts(t)["v2"]
 	if !ok {
 		t.Skip("version 2 is not mounted")
@@ -162,20 +161,13 @@ func TestIntoWhatDiesAsOne(t *testing.T) {
 	if err := m.Create(); err != nil {
 		t.Fatal(err)
 	}
-	into := func() bool {
-		t.Helper()
-		f, err := m.Into()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f == nil {
-			return false
-		}
-		f.Close()
-		return true
+	f, err := m.Into()
+	if err != nil || f == nil {
+		t.Fatalf("nobody can be cloned into a new cgroup: %v", err)
 	}
-	if !into() {
-		t.Error("nobody can be cloned into a new cgroup")
+	f.Close()
+	if m.DiesAsOne() {
+		t.Error("a new cgroup dies as a whole")
 	}
 	if _, err := os.Lstat(filepath.Join(m.dirs[0], "memory.oom.group")); err != nil {
 		t.Skip("version 2 has no memory controller here")
@@ -184,8 +176,8 @@ func TestIntoWhatDiesAsOne(t *testing.T) {
 		if err := write(dir, "memory.oom.group", "1"); err != nil {
 			t.Fatal(err)
 		}
-		if into() {
-			t.Errorf("%s dies as a whole, and who clones into it with it", dir)
+		if !m.DiesAsOne() {
+			t.Errorf("%s does not die as a whole", dir)
 		}
 		if err := write(dir, "memory.oom.group", "0"); err != nil {
 			t.Fatal(err)

@@ -44,13 +44,8 @@ func (m *Manager) Tasks() (files []*os.File, err error) {
 
 // Into opens the directory of the version 2 hierarchy, into which a child can be cloned (clone3's CLONE_INTO_CGROUP, Linux
 // 5.7). It is the cheap way in there: a process that is moved waits for an RCU grace period. It is nil where there is no
-// such hierarchy, and where the kernel ends all of a cgroup for want of memory: a child that has not executed its program
-// yet shares its parent's memory (CLONE_VM), and who is killed so takes all with it that share theirs. The kernel spares
-// such a child (in_vfork) only where it chooses one process.
+// such hierarchy.
 func (m *Manager) Into() (*os.File, error) {
-	if m.diesAsOne() {
-		return nil, nil
-	}
 	for i, h := range m.Layout.Hierarchies {
 		if m.Layout.V2 || h.Hybrid() {
 			return os.OpenFile(m.dirs[i], unix.O_PATH|unix.O_DIRECTORY, 0)
@@ -59,8 +54,10 @@ func (m *Manager) Into() (*os.File, error) {
 	return nil, nil
 }
 
-// diesAsOne tells whether the cgroup, or one above, ends as a whole when memory is short (version 2's memory.oom.group).
-func (m *Manager) diesAsOne() bool {
+// DiesAsOne tells whether the cgroup, or one above, ends as a whole when memory is short (version 2's memory.oom.group).
+// Nobody may clone a child there that shares memory (CLONE_VM), as Go's until it executes its program: who is killed so
+// takes all with it that share theirs. The kernel spares such a child (in_vfork) only where it chooses one process.
+func (m *Manager) DiesAsOne() bool {
 	if !m.Layout.V2 {
 		return false
 	}
