@@ -318,7 +318,7 @@ func (cr *creation) planMount(i int, m *specs.Mount) error {
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		mp.kind = mountCgroup
 	}
-	if err := labelMount(&mp, cr.o.Spec); err != nil {
+	if err := labelMount(i, &mp, cr.o.Spec); err != nil {
 		return err
 	}
 	cr.plan.mounts = append(cr.plan.mounts, mp)

@@ -9,6 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"go.skiff.dev/skiff/internal/kernel/mount"
 )
 
 // planAttributes translates the rarer properties of a process.
@@ -139,7 +141,13 @@ func hasSELinux() bool {
 
 // labelMount gives what is mounted the label that the configuration wants for all mounts (linux.mountLabel). proc, sysfs
 // and mqueue have labels of their own in every policy, and a bind mount has those of its files.
-func labelMount(mp *mountPlan, s *specs.Spec) error {
+func labelMount(i int, mp *mountPlan, s *specs.Spec) error {
+	if own := slices.IndexFunc(mp.params, mount.IsLabel); own >= 0 && mp.kind != mountBind {
+		if !hasSELinux() {
+			return fmt.Errorf("mounts[%d].options: %q asked for, but this kernel has no SELinux", i, mp.params[own])
+		}
+		return nil
+	}
 	if s.Linux == nil || s.Linux.MountLabel == "" {
 		return nil
 	}

@@ -61,8 +61,8 @@ func planSeccomp(p *processPlan, s *specs.Spec, cache *seccomp.Cache) error {
 
 // planCaps leaves inheritable and ambient empty unless the configuration names them (CVE-2022-29162).
 func planCaps(p *processPlan, c *specs.LinuxCapabilities, warn func(string)) {
-	if c == nil {
-		return
+	if c == nil { // nobody asked for any: none, as with every runtime
+		c = &specs.LinuxCapabilities{}
 	}
 	p.hasCaps = true
 	set := func(list []string) uint64 {
@@ -93,6 +93,9 @@ next:
 			return fmt.Errorf("process.rlimits[%d].type: %q appears twice", i, r.Type)
 		}
 		seen[r.Type] = true
+		if r.Soft > r.Hard {
+			return fmt.Errorf("process.rlimits[%d].soft: %d is more than the hard limit, %d", i, r.Soft, r.Hard)
+		}
 		for n, name := range rlimits {
 			if r.Type == "RLIMIT_"+name {
 				p.rlimits = append(p.rlimits, rlimit{resource: n, soft: r.Soft, hard: r.Hard})

@@ -165,6 +165,9 @@ func (cr *creation) cloneInit(context.Context) error {
 		cr.sp.joinEarly(cr.plan.joins)
 	}
 	if cr.child, err = cr.sp.run(); err != nil {
+		if cr.sp.clone&unix.CLONE_NEWUSER != 0 && errors.Is(err, unix.EINVAL) { // the kernel's word for ranges that overlap
+			err = fmt.Errorf("linux.uidMappings, linux.gidMappings: %w", err)
+		}
 		return err
 	}
 	cr.plan.joins = cr.sp.left(cr.plan.joins)

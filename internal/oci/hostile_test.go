@@ -179,6 +179,20 @@ func TestValidate(t *testing.T) {
 		{"linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action", func(s *specs.Spec) {
 			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActNotify, ListenerPath: "/x"}
 		}},
+		{"ociVersion", func(s *specs.Spec) { s.Version = "1.x" }},
+		{"process.rlimits[0].soft: 2 is more than the hard limit, 1", func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}}
+		}},
+		{`linux.timeOffsets["boottime"].nanosecs`, func(s *specs.Spec) { newTime(s, specs.LinuxTimeOffset{Nanosecs: 1e9}) }},
+		{"linux.timeOffsets: cloning init", func(s *specs.Spec) { newTime(s, specs.LinuxTimeOffset{Secs: -1 << 40}) }},
+		{"linux.uidMappings, linux.gidMappings: cloning init", func(s *specs.Spec) {
+			maps := []specs.LinuxIDMapping{{HostID: 100000, Size: 10}, {ContainerID: 5, HostID: 200000, Size: 10}}
+			s.Linux.UIDMappings, s.Linux.GIDMappings = maps, maps
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		}},
+		{"mounts[0] (tmpfs on \"/bin\"): fspick", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/bin", Type: "tmpfs", Options: []string{"remount", "size=1m"}}}
+		}},
 		{"process.apparmorProfile", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
 		{"linux.seccomp.syscalls[0]", func(s *specs.Spec) {
 			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: "x"}}}
@@ -192,5 +206,23 @@ func TestValidate(t *testing.T) {
 		if _, err := os.Lstat(b.opts.StateDir + "/" + b.opts.ID); err == nil {
 			t.Errorf("%s: state directory is left", tc.want)
 		}
+	}
+}
+
+func newTime(s *specs.Spec, o specs.LinuxTimeOffset) {
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": o}
+}
+
+// TestLabelWithoutSELinux: options of a mount that ask for a label are refused where nothing would keep to it, by name.
+func TestLabelWithoutSELinux(t *testing.T) {
+	if hasSELinux() {
+		t.Skip("this kernel has SELinux")
+	}
+	b := newBox(t, "true")
+	b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{`context="system_u:object_r:x_t:s0:c1,c2"`}})
+	want := fmt.Sprintf(`mounts[%d].options: "context=system_u:object_r:x_t:s0:c1,c2" asked for, but this kernel has no SELinux`, len(b.spec.Mounts)-1)
+	if err := b.create(); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }

@@ -32,7 +32,8 @@ func (s *initState) findProgram() error {
 		return nil
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return fmt.Errorf("exec: %q: is a directory", p.args[0])
+		// Engines tell "cannot be invoked" by one of these or the other.
+		return fmt.Errorf("exec: %q: is a directory: %w", p.args[0], unix.EACCES)
 	}
 	if st.Mode&0o111 == 0 {
 		return fmt.Errorf("exec: %q: %w", p.args[0], unix.EACCES)

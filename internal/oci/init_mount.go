@@ -242,13 +242,16 @@ func checkProcTarget(m *mountPlan, at int) error {
 	return fmt.Errorf("%q cannot be mounted because it is inside /proc", m.dest)
 }
 
-// remount changes the flags of a mount that is there already.
+// remount changes the flags of a mount that is there already, and what its file system was told.
 func (s *initState) remount(m *mountPlan) error {
 	fd, err := s.rootDir().Path(m.dest)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	if err := mount.Reconfigure(fd, m.fstype, m.params); err != nil {
+		return err
+	}
 	if err := mount.SetAttr(fd, mount.Attr{Set: m.set, Clear: m.clr}, false); err != nil {
 		return err
 	}

@@ -54,10 +54,8 @@ func (s *initState) waitStart() error {
 // prepareProcess does what still needs privileges or files that the container's user has not.
 func (s *initState) prepareProcess() error {
 	p := &s.process
-	for _, r := range p.rlimits {
-		if err := s.setRlimit(r); err != nil {
-			return err
-		}
+	if err := s.setRlimits(func(resource int) bool { return resource != unix.RLIMIT_NOFILE }); err != nil {
+		return err
 	}
 	if p.umask >= 0 {
 		unix.Umask(p.umask)
@@ -87,6 +85,17 @@ func (s *initState) grantable() error {
 	}
 	for _, set := range []*uint64{&p.effective, &p.permitted, &p.inheritable, &p.ambient} {
 		*set &= uint64(have)
+	}
+	return nil
+}
+
+func (s *initState) setRlimits(which func(resource int) bool) error {
+	for _, r := range s.process.rlimits {
+		if which(r.resource) {
+			if err := s.setRlimit(r); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -127,6 +136,10 @@ func (s *initState) becomeUser() error {
 		return err
 	}
 	if err := s.keepFiles(); err != nil {
+		return err
+	}
+	// A limit that suffices for the process may be too low for init, which opens no more files from here on.
+	if err := s.setRlimits(func(resource int) bool { return resource == unix.RLIMIT_NOFILE }); err != nil {
 		return err
 	}
 	if p.hasCaps {

@@ -65,7 +65,7 @@ func newBox(t testing.TB, script string) *box {
 	if err := os.WriteFile(filepath.Join(b.root, "bin/busybox"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for n := range strings.FieldsSeq("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink stat") {
+	for n := range strings.FieldsSeq("sh cat id ls echo sleep true mount mkdir ln grep head stty hostname unshare dd test readlink stat touch") {
 		must(t, os.Symlink("busybox", filepath.Join(b.root, "bin", n)))
 	}
 	b.spec = defaults.Spec()
@@ -231,6 +231,10 @@ func TestOutput(t *testing.T) {
 		{"rlimit", "ulimit -n", "77", func(b *box) {
 			b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}}
 		}},
+		{"few descriptors", "ulimit -n; echo ok", "3\nok", func(b *box) {
+			b.spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 3, Hard: 3}}
+		}},
+		{"capabilities that nobody named", "grep -c 'Cap.*0000000000000000' /proc/self/status", "5", func(b *box) { b.spec.Process.Capabilities = nil }},
 		{"umask", "umask", "0027", func(b *box) { u := uint32(0o27); b.spec.Process.User.Umask = &u }},
 		{"devices", "ls /dev", "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero", nil},
 		{"null works", "echo x >/dev/null && echo ok", "ok", nil},
@@ -263,6 +267,13 @@ func TestOutput(t *testing.T) {
 		}},
 		{"tmpcopyup", "ls /bin/sh; grep -c ' /bin tmpfs' /proc/mounts", "/bin/sh\n1", func(b *box) {
 			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/bin", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
+		}},
+		{"options in one word, and an empty one", "stat -f -c %b /x; stat -c %a /x; touch /x/y 2>/dev/null || echo refused", "256\n700\nrefused", func(b *box) {
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/x", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m,mode=700", "", "silent", "ro,nosuid"}})
+		}},
+		{"remount", "stat -f -c %b /x; touch /x/y 2>/dev/null || echo refused", "512\nrefused", func(b *box) {
+			b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/x", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m"}},
+				specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"remount", "ro", "size=2m"}})
 		}},
 		{"variable given twice", "echo $A $B", "2 1", func(b *box) {
 			b.spec.Process.Env = append(b.spec.Process.Env, "A=1", "B=1", "A=2")

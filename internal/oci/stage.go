@@ -192,6 +192,9 @@ func (s *spawn) runStaged() (*child, error) {
 	if st.Signal != 0 || st.Code >= len(stageSteps) {
 		return nil, fmt.Errorf("running the stage: it ended with code %d, signal %d", st.Code, int(st.Signal))
 	}
+	if st.Code == stageOffsets { // seconds that would lead before the boot, or too far away
+		return nil, fmt.Errorf("linux.timeOffsets: cloning init: %s was refused", stageSteps[st.Code])
+	}
 	if st.Code != 0 {
 		return nil, fmt.Errorf("cloning init: %s was refused", stageSteps[st.Code])
 	}

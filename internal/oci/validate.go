@@ -33,11 +33,17 @@ func Validate(s *specs.Spec) error {
 
 // checkVersion takes every 1.x: minor versions only add (runtime-spec, "Specification version").
 func checkVersion(s *specs.Spec) error {
-	major, rest, ok := strings.Cut(s.Version, ".")
-	if !ok || major != "1" || rest == "" {
+	core, _, _ := strings.Cut(s.Version, "+")
+	core, _, _ = strings.Cut(core, "-")
+	parts := strings.Split(core, ".")
+	if parts[0] != "1" || len(parts) < 2 || len(parts) > 3 || slices.ContainsFunc(parts, notNumber) {
 		return fmt.Errorf("ociVersion: %q is not supported, 1.0.0 to %s are", s.Version, specs.Version)
 	}
 	return nil
+}
+
+func notNumber(s string) bool {
+	return s == "" || strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 func checkRoot(s *specs.Spec) error {
@@ -292,7 +298,10 @@ func checkTimeOffsets(s *specs.Spec) error {
 	if _, isNew := findNamespace(s, specs.TimeNamespace); !isNew {
 		return errors.New("linux.timeOffsets: need a new time namespace")
 	}
-	for k := range s.Linux.TimeOffsets {
+	for k, o := range s.Linux.TimeOffsets {
+		if o.Nanosecs >= 1e9 {
+			return fmt.Errorf("linux.timeOffsets[%q].nanosecs: %d is a second or more", k, o.Nanosecs)
+		}
 		if k != "monotonic" && k != "boottime" {
 			return fmt.Errorf("linux.timeOffsets[%q]: only monotonic and boottime can be set", k)
 		}

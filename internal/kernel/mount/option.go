@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,10 +51,10 @@ var propagations = [...]flag{
 }
 
 // superblock options that fsopen takes as flags of the file system.
-var superblock = [...]string{"sync", "dirsync", "lazytime", "mand", "silent"}
+var superblock = [...]string{"sync", "dirsync", "lazytime", "mand"}
 
 // ignored options are defaults, or mean nothing to a new mount.
-var ignored = [...]string{"defaults", "async", "nolazytime", "nomand", "loud", "iversion", "noiversion", "acl", "noacl"}
+var ignored = [...]string{"defaults", "async", "nolazytime", "nomand", "silent", "loud", "iversion", "noiversion", "acl", "noacl"}
 
 // Known lists the option names that ParseOptions understands, for `features`.
 func Known() []string {
@@ -79,12 +80,32 @@ func Propagation(word string) (uint64, bool) {
 }
 
 // ParseOptions sorts options into what the kernel's calls want. What it does not know is the file system's.
+// A word may hold several options, as in fstab.
 func ParseOptions(list []string) Options {
 	var o Options
-	for _, w := range list {
-		o.add(w)
+	for _, words := range list {
+		for _, w := range split(words) {
+			o.add(w)
+		}
 	}
 	return o
+}
+
+// split takes apart what mount(2) would get as one string: commas in quotes, which labels have, are no borders.
+func split(words string) []string {
+	quoted := false
+	return strings.FieldsFunc(words, func(r rune) bool {
+		quoted = quoted != (r == '"')
+		return r == ',' && !quoted
+	})
+}
+
+// labels are the options of SELinux (security/selinux/hooks.c).
+var labels = [...]string{"context=", "fscontext=", "defcontext=", "rootcontext="}
+
+// IsLabel tells whether an option is SELinux's.
+func IsLabel(w string) bool {
+	return slices.ContainsFunc(labels[:], func(l string) bool { return strings.HasPrefix(w, l) })
 }
 
 func (o *Options) add(w string) {
@@ -129,6 +150,9 @@ func (o *Options) add(w string) {
 		if i == w {
 			return
 		}
+	}
+	if IsLabel(w) { // quotes are for mount(2), whose options are one string
+		w = strings.ReplaceAll(w, `"`, "")
 	}
 	o.Params = append(o.Params, w)
 }

@@ -24,16 +24,8 @@ func FS(fstype, source string, params []string, attrs int) (int, error) {
 			return -1, fsError(fs, fstype, "source="+source, err)
 		}
 	}
-	for _, p := range params {
-		k, v, has := strings.Cut(p, "=")
-		if has {
-			err = unix.FsconfigSetString(fs, k, v)
-		} else {
-			err = unix.FsconfigSetFlag(fs, k)
-		}
-		if err != nil {
-			return -1, fsError(fs, fstype, p, err)
-		}
+	if err := setParams(fs, fstype, params); err != nil {
+		return -1, err
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, fsError(fs, fstype, "", err)
@@ -43,6 +35,40 @@ func FS(fstype, source string, params []string, attrs int) (int, error) {
 		return -1, fsError(fs, fstype, "", err)
 	}
 	return fd, nil
+}
+
+func setParams(fs int, fstype string, params []string) (err error) {
+	for _, p := range params {
+		k, v, has := strings.Cut(p, "=")
+		if has {
+			err = unix.FsconfigSetString(fs, k, v)
+		} else {
+			err = unix.FsconfigSetFlag(fs, k)
+		}
+		if err != nil {
+			return fsError(fs, fstype, p, err)
+		}
+	}
+	return nil
+}
+
+// Reconfigure gives the file system that is mounted at fd other parameters.
+func Reconfigure(fd int, fstype string, params []string) error {
+	fs, err := unix.Fspick(fd, "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
+	if err != nil { // it has to be the root of a mount
+		return os.NewSyscallError("fspick", err)
+	}
+	defer unix.Close(fs)
+	if len(params) == 0 {
+		return nil
+	}
+	if err := setParams(fs, fstype, params); err != nil {
+		return err
+	}
+	if err := unix.FsconfigReconfigure(fs); err != nil {
+		return fsError(fs, fstype, "", err)
+	}
+	return nil
 }
 
 func fsError(fs int, fstype, param string, err error) error {
