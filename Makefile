@@ -11,7 +11,7 @@ HELLO = internal/helloimage/image/hello.gz
 FUZZTIME ?= 20s
 VMTESTS ?= .
 SELECTION ?= conformance
-PACKAGES = busybox-static crun nginx-light iproute2 nftables podman
+PACKAGES = busybox-static containerd crun docker.io nginx-light iproute2 nftables podman
 PACKAGES_PERF = busybox-static crun runc
 PACKAGES_VM = busybox-static dbus e2fsprogs podman qemu-system-x86 systemd
 

@@ -1,11 +1,10 @@
-package podman
+package engines
 
 import (
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,20 +36,6 @@ func TestPodman(t *testing.T) {
 		}
 	})
 	cluster.Snapshot(t).Only("TestPodman").Compare(t, before.Only("TestPodman"))
-}
-
-func expect(t *testing.T, what, got, want string) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: %q, want %q", what, got, want)
-	}
-}
-
-func expectIn(t *testing.T, what, got, want string) {
-	t.Helper()
-	if !strings.Contains(got, want) {
-		t.Errorf("%s: %q, want %q in it", what, got, want)
-	}
 }
 
 func exitCodes(t *testing.T, e *engine) {

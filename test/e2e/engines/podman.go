@@ -1,74 +1,43 @@
-// Package podman lets Debian's podman use skiff-oci as its runtime, unchanged.
-package podman
+package engines
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"go.skiff.dev/skiff/test/e2e/cluster"
-	"go.skiff.dev/skiff/test/testimage"
 )
 
 const busybox = "localhost/busybox:latest"
 
-// engine is a podman with directories and cgroups of its own, so that it sees nothing of the machine's and leaves nothing.
+// engine is a podman.
 type engine struct {
-	dir    string
-	cgroup string // parent of all cgroups, in each hierarchy
-	flags  []string
-	env    []string
+	place
+	flags []string
+	env   []string
 }
 
 // start makes an engine that has one image, busybox.
 func start(t *testing.T) *engine {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: containers are made of namespaces and cgroups")
-	}
-	if _, err := exec.LookPath("podman"); err != nil {
-		t.Skip("needs Debian's podman: make deps")
-	}
-	if out, err := exec.Command("make", "-C", cluster.Root(), "bin/skiff-oci").CombinedOutput(); err != nil {
-		t.Fatalf("building skiff-oci: %v\n%s", err, out)
-	}
-	dir := t.TempDir()
-	e := &engine{dir: dir, cgroup: "/skiff-podman-" + filepath.Base(filepath.Dir(dir))}
+	e := &engine{place: prepare(t, busybox, "podman")}
+	dir := e.dir
 	// vfs needs no file system of a certain kind below the temporary directory.
 	e.flags = []string{
-		"--runtime=" + filepath.Join(cluster.Root(), "bin/skiff-oci"), "--root=" + dir + "/root", "--runroot=" + dir + "/run",
+		"--runtime=" + program(), "--root=" + dir + "/root", "--runroot=" + dir + "/run",
 		"--tmpdir=" + dir + "/tmp", "--cgroup-manager=cgroupfs", "--storage-driver=vfs", "--events-backend=none",
 	}
 	conf := dir + "/containers.conf"
 	write(t, conf, "")
 	e.env = append(os.Environ(), "CONTAINERS_CONF="+conf, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
 	t.Cleanup(func() { e.remove(t) })
-
-	image, err := testimage.Busybox(busybox)
-	if err != nil {
-		t.Skip(err)
-	}
-	var archive bytes.Buffer
-	if err := image.WriteDockerArchive(&archive); err != nil {
-		t.Fatal(err)
-	}
-	write(t, dir+"/busybox.tar", archive.String())
 	e.ok(t, "load", "-q", "-i", dir+"/busybox.tar")
 	return e
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // remove ends all containers, whatever happened to the test, and takes away what podman and conmon leave.
@@ -90,33 +59,7 @@ func (e *engine) remove(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "the cgroups to be empty", func() bool {
-		left, _ := filepath.Glob("/sys/fs/cgroup/*" + e.cgroup)
-		whole, _ := filepath.Glob("/sys/fs/cgroup" + e.cgroup)
-		left = append(left, whole...)
-		for _, dir := range left {
-			removeCgroup(dir)
-		}
-		return len(left) == 0
-	})
-}
-
-// removeCgroup removes a directory and those below it; files in it are the kernel's. It is refused while a process is left.
-func removeCgroup(dir string) {
-	if !isCgroup(dir) { // podman's own work, in a directory that it took for a controller's
-		_ = os.RemoveAll(dir)
-		return
-	}
-	below, _ := filepath.Glob(dir + "/*/cgroup.procs")
-	for _, f := range below {
-		removeCgroup(filepath.Dir(f))
-	}
-	_ = unix.Rmdir(dir)
-}
-
-func isCgroup(dir string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(dir, &st) == nil && (st.Type == unix.CGROUP_SUPER_MAGIC || st.Type == unix.CGROUP2_SUPER_MAGIC)
+	e.removeCgroups(t)
 }
 
 // strayController finds a directory beside those of mounted controllers: podman makes a pod's cgroup there too, and cannot
@@ -192,16 +135,4 @@ func (e *engine) background(t *testing.T, name, script string, flags ...string) 
 		log, code := e.try("logs", name)
 		return code == 0 && strings.Contains(log, "ready")
 	})
-}
-
-// eventually waits for what no event announces.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(end) {
-			t.Errorf("waited in vain for %s", what)
-			return
-		}
-		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // conditions of any kind are asked for
-	}
 }
