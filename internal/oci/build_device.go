@@ -79,6 +79,9 @@ func planDevice(d *specs.LinuxDevice) (devicePlan, error) {
 	if !path.IsAbs(d.Path) {
 		return out, fmt.Errorf("path: %q is not an absolute path", d.Path)
 	}
+	if out.mode&unix.S_IFMT != unix.S_IFIFO && (d.Major < 0 || d.Major >= 1<<12 || d.Minor < 0 || d.Minor >= 1<<20) { // linux/kdev_t.h
+		return out, fmt.Errorf("major, minor: %d:%d is not the number of a device", d.Major, d.Minor)
+	}
 	if d.UID != nil {
 		out.uid = *d.UID
 	}

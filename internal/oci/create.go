@@ -207,6 +207,9 @@ func (cr *creation) saveCreating(context.Context) error {
 	}
 	_, newPID := findNamespace(o.Spec, specs.PIDNamespace)
 	cr.c.rec.SharedPID, cr.c.rec.OldKeyring = !newPID, o.NoNewKeyring
+	if cr.plan.process.seccompNotify {
+		cr.c.rec.Listener = o.Spec.Linux.Seccomp.ListenerPath
+	}
 	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {
 		cr.c.rec.Rootfs = o.Rootfs.Upper
 	}

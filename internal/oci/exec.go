@@ -160,6 +160,11 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 		}
 	}
 	setOOMScore(ch.pid, &pl.process, o.Warn)
+	agent, err := c.dialAgent()
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
 	if err := w.send(msgGo, nil); err != nil {
 		return ch.died()
 	}
@@ -168,11 +173,11 @@ func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch 
 	if err := h.run(); err != nil {
 		return err
 	}
-	return c.awaitExecve(w, ch.pid, specs.StateRunning, o.Warn)
+	return c.awaitExecve(w, agent, ch.pid, specs.StateRunning, o.Warn)
 }
 
 // awaitExecve hears init out: the end of the socket says that execve happened, or there is the reason why it did not.
-func (c *Container) awaitExecve(w *wire, pid int, st specs.ContainerState, warn func(string)) error {
+func (c *Container) awaitExecve(w *wire, agent *os.File, pid int, st specs.ContainerState, warn func(string)) error {
 	for {
 		kind, body, file, err := w.receive()
 		switch {
@@ -181,7 +186,7 @@ func (c *Container) awaitExecve(w *wire, pid int, st specs.ContainerState, warn 
 		case err != nil:
 			return err
 		case kind == msgListener:
-			if err := c.sendListener(file, pid, st); err != nil {
+			if err := c.sendListener(agent, file, pid, st); err != nil {
 				return err
 			}
 		case kind == msgWarning:

@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -193,6 +195,13 @@ func TestValidate(t *testing.T) {
 		{"mounts[0] (tmpfs on \"/bin\"): fspick", func(s *specs.Spec) {
 			s.Mounts = []specs.Mount{{Destination: "/bin", Type: "tmpfs", Options: []string{"remount", "size=1m"}}}
 		}},
+		{"linux.devices[0]: major, minor: -1:3", func(s *specs.Spec) {
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: -1, Minor: 3}}
+		}},
+		{"linux.resources: devices: devices[0]: -5:-1", func(s *specs.Spec) {
+			major := int64(-5)
+			s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Type: "c", Major: &major}}
+		}},
 		{"process.apparmorProfile", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
 		{"linux.seccomp.syscalls[0]", func(s *specs.Spec) {
 			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: "x"}}}
@@ -224,5 +233,29 @@ func TestLabelWithoutSELinux(t *testing.T) {
 	want := fmt.Sprintf(`mounts[%d].options: "context=system_u:object_r:x_t:s0:c1,c2" asked for, but this kernel has no SELinux`, len(b.spec.Mounts)-1)
 	if err := b.create(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+// TestNoAgent: where nobody answers at listenerPath nothing of the container is executed, and it can be started later.
+func TestNoAgent(t *testing.T) {
+	b := newBox(t, "echo ran")
+	b.spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: t.TempDir() + "/agent",
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}}}
+	must(t, b.create())
+	if err := b.c.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "linux.seccomp.listenerPath: failed to connect with seccomp agent") {
+		t.Errorf("start without an agent: %v", err)
+	}
+	if st, err := b.c.Status(); err != nil || st != specs.StateCreated {
+		t.Errorf("status %s, %v", st, err)
+	}
+	agent, err := net.Listen("unix", b.spec.Linux.Seccomp.ListenerPath)
+	must(t, err)
+	defer agent.Close()
+	must(t, b.c.Start(context.Background()))
+	if st, err := b.c.Init.Wait(); err != nil || st.Code != 0 {
+		t.Errorf("exit: %+v, %v", st, err)
+	}
+	if out := b.output(); out != "ran" {
+		t.Errorf("printed %q", out)
 	}
 }

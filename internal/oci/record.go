@@ -37,6 +37,7 @@ type record struct {
 	Creating    bool              `json:"creating,omitempty"`
 	OldKeyring  bool              `json:"oldKeyring,omitempty"` // the session keyring is the caller's
 	SharedPID   bool              `json:"sharedPID,omitempty"`  // init is not pid 1 of a pid namespace of its own
+	Listener    string            `json:"listener,omitempty"`   // the seccomp agent's socket
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

@@ -11,13 +11,21 @@ import (
 
 // Start lets init execute the container's process. It returns when execve has happened, or with its error.
 func (c *Container) Start(ctx context.Context) error {
+	if err := c.mayStart(); err != nil {
+		return fmt.Errorf("starting container %q: %w", c.ID, err)
+	}
+	agent, err := c.dialAgent()
+	if err != nil {
+		return fmt.Errorf("starting container %q: %w", c.ID, err)
+	}
+	defer agent.Close()
 	w, died, err := c.openStart()
 	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.ID, err)
 	}
 	defer w.f.Close()
 	defer w.watch(ctx)()
-	err = c.awaitExecve(w, c.rec.PID, specs.StateCreated, c.warn)
+	err = c.awaitExecve(w, agent, c.rec.PID, specs.StateCreated, c.warn)
 	if died && err == nil || lost(err) {
 		err = (&child{pidfd: c.Init.PIDFD}).died()
 	}
@@ -43,15 +51,19 @@ func (c *Container) openStart() (w *wire, died bool, err error) {
 		}
 		return c.starter, err != nil, nil
 	}
-	st, err := c.Status()
-	if err != nil {
-		return nil, false, err
-	}
-	if st != specs.StateCreated {
-		return nil, false, fmt.Errorf("cannot start a container in the %s state: %w", st, ErrNotCreated)
-	}
 	w, err = c.dialStart()
 	return w, false, err
+}
+
+func (c *Container) mayStart() error {
+	if c.starter != nil { // who holds that has created it, and started nothing
+		return nil
+	}
+	st, err := c.Status()
+	if err == nil && st != specs.StateCreated {
+		err = fmt.Errorf("cannot start a container in the %s state: %w", st, ErrNotCreated)
+	}
+	return err
 }
 
 func (c *Container) dialStart() (*wire, error) {

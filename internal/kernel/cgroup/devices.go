@@ -47,6 +47,9 @@ func rules(r *specs.LinuxResources) ([]rule, error) {
 		if d.Minor != nil {
 			w.minor = *d.Minor
 		}
+		if w.major < -1 || w.minor < -1 {
+			return nil, fmt.Errorf("devices[%d]: %d:%d is not the number of a device, nor -1 for all", i, w.major, w.minor)
+		}
 		if w.access == "" {
 			w.access = "rwm"
 		}
