@@ -21,8 +21,8 @@ type app struct {
 	ctx     context.Context
 	name    string // as it was called: an error or a help text is looked for under that name
 	root    string
-	rooted  bool // root was given
-	logPath string
+	rooted  bool     // root was given
+	logFile *os.File // nil: standard error
 	json    bool
 	debug   bool
 	systemd bool
@@ -110,7 +110,7 @@ func (a *app) dispatch(args []string) (int, error) {
 // globals reads the flags before the verb.
 func (a *app) globals(fs *flag.FlagSet, args []string) error {
 	fs.StringVar(&a.root, "root", defaultRoot(), "")
-	fs.StringVar(&a.logPath, "log", "", "")
+	logPath := fs.String("log", "", "")
 	format := fs.String("log-format", "text", "")
 	fs.BoolVar(&a.debug, "debug", false, "")
 	fs.BoolVar(&a.systemd, "systemd-cgroup", false, "")
@@ -124,7 +124,12 @@ func (a *app) globals(fs *flag.FlagSet, args []string) error {
 		return fmt.Errorf("invalid log-format: %s", *format)
 	}
 	a.json = *format == "json"
-	return nil
+	if *logPath == "" {
+		return nil
+	}
+	var err error
+	a.logFile, err = os.OpenFile(*logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	return err
 }
 
 // defaultRoot is the user's own where the machine's is not theirs.

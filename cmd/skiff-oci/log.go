@@ -10,7 +10,7 @@ import (
 // report writes an error where runc's callers look for it: into the log file and, in plain words, to standard error; or
 // without a file to standard error in the log's format.
 func (a *app) report(err error) {
-	if a.logPath != "" {
+	if a.logFile != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	a.log("error", err.Error())
@@ -25,17 +25,11 @@ func (a *app) debugf(format string, args ...any) {
 }
 
 func (a *app) log(level, msg string) {
-	if a.logPath == "" {
-		fmt.Fprintln(os.Stderr, a.line(level, msg))
-		return
+	to := a.logFile
+	if to == nil {
+		to = os.Stderr
 	}
-	f, err := os.OpenFile(a.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
-	}
-	defer f.Close()
-	fmt.Fprintln(f, a.line(level, msg))
+	fmt.Fprintln(to, a.line(level, msg))
 }
 
 func (a *app) line(level, msg string) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -57,7 +58,10 @@ func TestFlagResources(t *testing.T) {
 		{"", "--l3-cache-schema x", "", "Intel RDT is not supported"},
 	} {
 		a, _ := testApp()
-		a.logPath = "/dev/null"
+		var err error
+		if a.logFile, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			t.Fatal(err)
+		}
 		fs, r, want := newFlags("update"), new(specs.LinuxResources), new(specs.LinuxResources)
 		for _, f := range resourceFlags(complete(new(specs.LinuxResources))) {
 			fs.String(f.name, "", "")
@@ -67,7 +71,7 @@ func TestFlagResources(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err := a.parse(fs, strings.Fields(c.line), 0, 0)
+		err = a.parse(fs, strings.Fields(c.line), 0, 0)
 		if err == nil {
 			err = a.flagResources(fs, complete(r))
 		}
