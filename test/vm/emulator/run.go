@@ -77,11 +77,15 @@ func runTied(cmd *exec.Cmd) error {
 // arguments is QEMU's command line. Timers that software emulation serves fast
 // are chosen; the devices are those of every cloud.
 func (m Machine) arguments(image, initrd string) []string {
+	words := "console=ttyS0 loglevel=4 panic=-1 rdinit=/init mitigations=off tsc=reliable clocksource=tsc"
+	if m.Systemd && m.Hybrid { // the second is for systemd 256 and 257; later ones have no version 1
+		words += " systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+	}
 	return []string{
 		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memoryMiB),
 		"-nodefaults", "-display", "none", "-no-reboot",
 		"-kernel", m.Kernel.image, "-initrd", initrd,
-		"-append", "console=ttyS0 loglevel=4 panic=-1 rdinit=/init mitigations=off tsc=reliable clocksource=tsc",
+		"-append", words,
 		"-serial", "file:" + m.Console(), "-serial", "stdio",
 		"-drive", "file=" + image + ",if=virtio,format=raw,cache=unsafe",
 		"-nic", "user,model=virtio-net-pci,restrict=on",

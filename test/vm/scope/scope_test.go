@@ -56,6 +56,40 @@ func newBox(t *testing.T) *box {
 	return b
 }
 
+// hybrid tells whether systemd has the controllers on version 1 of cgroups, beside an empty version 2.
+func hybrid() bool {
+	_, err := os.Stat(unified + "/cgroup.controllers")
+	return err != nil
+}
+
+// only skips a test of the other layout.
+func only(t *testing.T, layout bool) {
+	t.Helper()
+	if !layout {
+		t.Skip("of the other layout of cgroups")
+	}
+}
+
+// cgroupOf is where systemd keeps a process.
+func cgroupOf(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := "0::"
+	if hybrid() {
+		mine = ":name=systemd:"
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, path, ok := strings.Cut(line, mine); ok {
+			return strings.TrimSpace(path)
+		}
+	}
+	t.Fatalf("process %d is in no cgroup of systemd's: %s", pid, text)
+	return ""
+}
+
 // try runs skiff-oci.
 func (b *box) try(args ...string) (string, error) {
 	text, err := json.Marshal(&b.spec)
@@ -155,6 +189,7 @@ func (b *box) gone(unit string) {
 
 func TestLife(t *testing.T) {
 	b := newBox(t)
+	only(t, !hybrid())
 	const slice, unit = "skiff-test.slice", "ctr-life.scope"
 	cgroup := unified + "/skiff.slice/" + slice + "/" + unit
 	b.spec.Annotations = map[string]string{"org.systemd.property.TimeoutStopSec": "7", "org.systemd.property.CollectMode": "'inactive-or-failed'"}
@@ -206,6 +241,59 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestLifeHybrid: systemd puts the process into some hierarchies and writes some limits; all others are the runtime's.
+func TestLifeHybrid(t *testing.T) {
+	b := newBox(t)
+	only(t, hybrid())
+	const slice, unit = "skiff-test.slice", "ctr-life.scope"
+	const place = "/skiff.slice/" + slice + "/" + unit
+	b.spec.Linux.CgroupsPath = slice + ":ctr:life"
+	b.spec.Linux.Resources = &specs.LinuxResources{
+		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},
+		Memory:  &specs.LinuxMemory{Limit: new(int64(64 << 20))},
+		CPU:     &specs.LinuxCPU{Shares: new(uint64(512)), Quota: new(int64(25_500)), Period: new(uint64(100_000)), Cpus: "0"},
+		Pids:    &specs.LinuxPids{Limit: new(int64(50))},
+	}
+	pid := b.create("life")
+	if got := cgroupOf(t, pid); got != place {
+		t.Errorf("systemd has it in %q, want %q", got, place)
+	}
+	limits := map[string]string{"memory/memory.limit_in_bytes": "67108864", "pids/pids.max": "50", "cpu/cpu.shares": "512",
+		"cpu/cpu.cfs_quota_us": "25500", "cpuset/cpuset.cpus": "0", "freezer/freezer.state": "THAWED"}
+	check := func() {
+		t.Helper()
+		for name, want := range limits {
+			controller, file, _ := strings.Cut(name, "/")
+			b.file(unified+"/"+controller+place+"/"+file, want)
+			b.file(unified+"/"+controller+place+"/cgroup.procs", fmt.Sprint(pid))
+		}
+	}
+	check()
+	b.has(unit, "ActiveState=active", "Slice="+slice, "Delegate=yes", "MemoryLimit=67108864", "TasksMax=50", "CPUShares=512",
+		"CPUQuotaPerSecUSec=260ms", "DevicePolicy=strict")
+
+	b.ok("start", "life")
+	if out := b.ok("exec", "life", "sh", "-c", "echo >/dev/null && ! cat /dev/kmsg 2>&1"); strings.Contains(out, "can't create") {
+		t.Errorf("devices: %s", out)
+	}
+	b.ok("update", "--memory", "100m", "--pids-limit", "60", "--cpu-quota", "50000", "life")
+	b.has(unit, "MemoryLimit=104857600", "TasksMax=60", "CPUQuotaPerSecUSec=500ms")
+	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	limits["memory/memory.limit_in_bytes"], limits["pids/pids.max"], limits["cpu/cpu.cfs_quota_us"] = "104857600", "60", "50000"
+	check()
+
+	b.ok("pause", "life")
+	b.file(unified+"/freezer"+place+"/freezer.state", "FROZEN")
+	b.ok("resume", "life")
+	b.ok("delete", "--force", "life")
+	b.gone(unit)
+	if left, err := filepath.Glob(unified + "/*" + place); err != nil || len(left) > 0 {
+		t.Errorf("cgroups are left: %v, %v", left, err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	b := newBox(t)
 	for path, want := range map[string]string{
@@ -217,7 +305,9 @@ func TestNames(t *testing.T) {
 	} {
 		b.spec.Linux.CgroupsPath = path
 		pid := b.create("names")
-		b.file(fmt.Sprintf("/proc/%d/cgroup", pid), "0::"+want)
+		if got := cgroupOf(t, pid); got != want {
+			t.Errorf("%q is the cgroup %q, want %q", path, got, want)
+		}
 		b.ok("delete", "--force", "names")
 		b.gone(filepath.Base(want))
 	}
@@ -273,6 +363,7 @@ func TestEnd(t *testing.T) {
 // TestPodman is Debian's podman with the cgroup manager that it has by itself.
 func TestPodman(t *testing.T) {
 	b := newBox(t)
+	only(t, !hybrid())
 	// Podman cleans up in the background, and so may still write here when the test is over. The machine's disk ends with it.
 	state, err := os.MkdirTemp("", "podman")
 	if err != nil {
