@@ -165,10 +165,7 @@ func (cr *creation) cloneInit(context.Context) error {
 		cr.sp.joinEarly(cr.plan.joins)
 	}
 	if cr.child, err = cr.sp.run(); err != nil {
-		if cr.sp.clone&unix.CLONE_NEWUSER != 0 && errors.Is(err, unix.EINVAL) { // the kernel's word for ranges that overlap
-			err = fmt.Errorf("linux.uidMappings, linux.gidMappings: %w", err)
-		}
-		return err
+		return cr.mappingError(err)
 	}
 	cr.plan.joins = cr.sp.left(cr.plan.joins)
 	cr.plan.process.keepGroups = len(cr.plan.process.groups) == 0 && !mayDropGroups(strconv.Itoa(cr.child.pid))
@@ -187,6 +184,18 @@ func (cr *creation) cloneInit(context.Context) error {
 	cr.files.close() // init's copies must be the only ones, or its death would go unseen
 	cr.c.Init = &Process{PID: cr.child.pid, PIDFD: cr.child.pidfd}
 	return nil
+}
+
+// mappingError names the field that the kernel does not take: ranges that overlap (EINVAL), or more than an ordinary user may
+// map, which is one id, his own (EPERM; newuidmap could, which engines run themselves).
+func (cr *creation) mappingError(err error) error {
+	if cr.sp.clone&unix.CLONE_NEWUSER == 0 || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if errors.Is(err, unix.EPERM) && UnderUser() {
+		err = fmt.Errorf("an ordinary user can map his own id only: %w", err)
+	}
+	return fmt.Errorf("linux.uidMappings, linux.gidMappings: %w", err)
 }
 
 // saveCreating comes as early as the pid is known, so that `delete --force` finds what a killed caller left.

@@ -84,6 +84,9 @@ func TestRootless(t *testing.T) {
 	b.spec.Linux.CgroupsPath = ""
 	b.spec.Process.User.AdditionalGids = []uint32{1}
 	b.refused("setgroups")
+	b.spec.Process.User.AdditionalGids = nil
+	b.spec.Linux.UIDMappings = append(b.spec.Linux.UIDMappings, specs.LinuxIDMapping{ContainerID: 1, HostID: 100000, Size: 10})
+	b.refused("linux.uidMappings, linux.gidMappings: an ordinary user can map his own id only")
 }
 
 // Without a cgroup only the first of the processes in the host's pid namespace is known, and that one is killed.
