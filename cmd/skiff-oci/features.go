@@ -10,6 +10,7 @@ import (
 	"go.skiff.dev/skiff/internal/kernel/mount"
 	"go.skiff.dev/skiff/internal/kernel/namespace"
 	"go.skiff.dev/skiff/internal/kernel/seccomp"
+	"go.skiff.dev/skiff/internal/oci"
 	"go.skiff.dev/skiff/internal/version"
 )
 
@@ -43,7 +44,8 @@ func (a *app) features(args []string) (int, error) {
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		},
-		Annotations: map[string]string{"dev.skiff.version": version.Skiff},
+		PotentiallyUnsafeConfigAnnotations: oci.Annotations(),
+		Annotations:                        map[string]string{"dev.skiff.version": version.Skiff},
 	})
 }
 

@@ -112,6 +112,9 @@ func unitCgroup(pid int, v2 bool) (string, error) {
 	return cgroup.Of(strconv.Itoa(pid), "name=systemd")
 }
 
+// Annotations are those that change what is made of a configuration; a dot at the end makes a prefix (features.md).
+func Annotations() []string { return []string{systemd.PropertyPrefix} }
+
 // UnderUser tells whether the caller has no say in the machine's systemd, but may have one of its own: an ordinary user,
 // or the root of a user namespace.
 func UnderUser() bool { return underUser() }

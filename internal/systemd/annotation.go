@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// annotationPrefix begins the names of annotations that are properties of the container's unit (runc's
+// PropertyPrefix begins the names of annotations that are properties of the container's unit (runc's
 // docs/systemd.md, crun has the same).
-const annotationPrefix = "org.systemd.property."
+const PropertyPrefix = "org.systemd.property."
 
 // FromAnnotations reads the properties that a configuration asks for, in the order of their names. They can do whatever
 // a unit can: who hands them on from strangers gives these the machine (CVE-2022-0811's family). skiff's own pods have
@@ -19,7 +19,7 @@ const annotationPrefix = "org.systemd.property."
 func FromAnnotations(annotations map[string]string) ([]Property, error) {
 	var out []Property
 	for key, text := range annotations {
-		name, ok := strings.CutPrefix(key, annotationPrefix)
+		name, ok := strings.CutPrefix(key, PropertyPrefix)
 		if !ok {
 			continue
 		}

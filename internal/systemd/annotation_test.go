@@ -60,7 +60,7 @@ func TestBadAnnotations(t *testing.T) {
 		"List": "['a' 'b']", "Numbers": "[1, 2]", "Left": "['a'", "Number": "uint32 x", "Type": "string 1", "Flag": "boolean 'x'",
 		"Zero": "'a\x00b'", "WaitSec": "'x'", "LongSec": "-1", "FarSec": "1e30", "Char": `'\u00e4'`,
 	} {
-		if got, err := FromAnnotations(map[string]string{annotationPrefix + name: text}); err == nil {
+		if got, err := FromAnnotations(map[string]string{PropertyPrefix + name: text}); err == nil {
 			t.Errorf("%s=%q was taken as %v", name, text, got)
 		}
 	}
@@ -71,7 +71,7 @@ func FuzzAnnotation(f *testing.F) {
 		f.Add("Name", text)
 	}
 	f.Fuzz(func(t *testing.T, name, text string) {
-		got, err := FromAnnotations(map[string]string{annotationPrefix + name: text})
+		got, err := FromAnnotations(map[string]string{PropertyPrefix + name: text})
 		if err == nil && (len(got) != 1 || len(bytesOf(got[0].Value)) == 0 || got[0].Value.signature == "") {
 			t.Errorf("%s=%q is %v", name, text, got)
 		}
