@@ -134,7 +134,7 @@ func (a *app) freeze(name string, args []string) (int, error) {
 		err = fmt.Errorf("pausing container %q: container not running: it is %s", c.ID, st)
 	case name == "pause":
 		err = c.Pause()
-	case st != oci.StatePaused && st != specs.StateCreated: // one that is created says so, frozen or not
+	case st != oci.StatePaused:
 		err = fmt.Errorf("resuming container %q: container not paused: it is %s", c.ID, st)
 	default:
 		err = c.Resume()

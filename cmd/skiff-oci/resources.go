@@ -35,6 +35,9 @@ func (a *app) update(args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	if st, err := c.Status(); err != nil || st == specs.StateStopped {
+		return 1, errors.Join(err, fmt.Errorf("updating container %q: container not running", c.ID))
+	}
 	return 0, c.Update(r)
 }
 

@@ -599,3 +599,29 @@ func TestOOM(t *testing.T) {
 		t.Errorf("kills %d, %v", n, err)
 	}
 }
+
+// TestPaused: a container is paused before its start too, and SIGKILL ends it although it is frozen.
+func TestPaused(t *testing.T) {
+	b := newBox(t, "sleep 1000")
+	must(t, b.create())
+	status := func(want specs.ContainerState) {
+		t.Helper()
+		if st, err := b.c.Status(); err != nil || st != want {
+			t.Errorf("status %q, %v; want %q", st, err, want)
+		}
+	}
+	must(t, b.c.Pause())
+	status(StatePaused)
+	if err := b.c.Start(context.Background()); !errors.Is(err, ErrNotCreated) {
+		t.Errorf("start of a paused container: %v", err)
+	}
+	must(t, b.c.Resume())
+	status(specs.StateCreated)
+	must(t, b.c.Start(context.Background()))
+	must(t, b.c.Pause())
+	must(t, b.c.Kill(unix.SIGKILL, false))
+	if st, err := b.c.Init.Wait(); err != nil || st.Signal != int(unix.SIGKILL) {
+		t.Errorf("the end: %+v, %v", st, err)
+	}
+	status(specs.StateStopped)
+}

@@ -26,11 +26,11 @@ func (c *Container) Status() (specs.ContainerState, error) {
 	if c.rec.Creating {
 		return specs.StateCreating, nil
 	}
+	if c.cg.Frozen() { // before it was started or after
+		return StatePaused, nil
+	}
 	if _, err := os.Lstat(filepath.Join(c.Dir, startSock)); err == nil {
 		return specs.StateCreated, nil
-	}
-	if c.cg.Frozen() {
-		return StatePaused, nil
 	}
 	return specs.StateRunning, nil
 }
@@ -81,6 +81,9 @@ func (c *Container) Kill(sig unix.Signal, all bool) error {
 	}
 	if err := pidfd.Signal(c.Init.PIDFD, sig); err != nil {
 		return fmt.Errorf("signalling container %q: %w", c.ID, err)
+	}
+	if sig == unix.SIGKILL && c.cg.Frozen() { // version 1 lets nobody die who is frozen
+		return c.cg.Thaw()
 	}
 	return nil
 }

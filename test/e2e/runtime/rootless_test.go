@@ -111,6 +111,9 @@ func TestRootlessKill(t *testing.T) {
 			}
 			return nil
 		})
+		if out := b.want(1, "update", "--pids-limit", "5", b.id); !strings.Contains(out, "container not running") {
+			t.Errorf("an update of a stopped container: %s", out)
+		}
 		b.want(0, "delete", b.id)
 	}
 }
