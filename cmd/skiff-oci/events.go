@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -24,9 +25,10 @@ type event struct {
 
 type (
 	cpuUsage struct {
-		Total  uint64 `json:"total"`
-		Kernel uint64 `json:"kernel"`
-		User   uint64 `json:"user"`
+		Total  uint64   `json:"total"`
+		PerCPU []uint64 `json:"percpu,omitempty"`
+		Kernel uint64   `json:"kernel"`
+		User   uint64   `json:"user"`
 	}
 	throttling struct {
 		Periods          uint64 `json:"periods,omitempty"`
@@ -81,13 +83,20 @@ func statsOf(c *oci.Container) (stats, error) {
 	if err != nil {
 		return stats{}, err
 	}
-	return stats{
-		CPU: cpuStats{cpuUsage{s.CPUUsage, s.CPUSystem, s.CPUUser},
+	out := stats{
+		CPU: cpuStats{cpuUsage{Total: s.CPUUsage, Kernel: s.CPUSystem, User: s.CPUUser},
 			throttling{s.Periods, s.ThrottledPer, s.CPUThrottled}, c.Pressure("cpu")},
 		Memory: memoryStats{memoryEntry{s.MemoryLimit, s.MemoryUsage, s.MemoryMax, s.MemoryFails},
 			memoryEntry{Limit: s.SwapLimit, Usage: s.SwapUsage}, s.Memory, c.Pressure("memory")},
 		Pids: pidStats{s.PIDs, s.PIDLimit}, Blkio: blkioOf(s.IO, c.Pressure("io")), Hugetlb: c.HugePages(),
-	}, nil
+	}
+	if s.MemoryLimit == 0 {
+		out.Memory.Usage.Limit = math.MaxUint64 // as runc writes "max"
+	}
+	if d := c.Detail(); d != nil {
+		out.CPU.Usage.PerCPU, out.Memory.Usage.Limit, out.Memory.Swap = d.PerCPU, d.Limit, memoryEntry{d.Swap.Limit, d.Swap.Usage, d.Swap.Max, d.Swap.Fails}
+	}
+	return out, nil
 }
 
 func blkioOf(io []cgroup.IOStat, psi *cgroup.Stalls) blkioStats {

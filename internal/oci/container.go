@@ -74,6 +74,9 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 // Stats reads the cgroup.
 func (c *Container) Stats() (Stats, error) { return c.cg.Stats() }
 
+// Detail is what a cgroup of version 1 counts beside Stats; nil on version 2.
+func (c *Container) Detail() *cgroup.Detail { return c.cg.Detail() }
+
 // Pressure is how long the container's processes waited for "cpu", "memory" or "io"; nil where nobody measures it.
 func (c *Container) Pressure(of string) *cgroup.Stalls { return c.cg.Pressure(of) }
 

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,6 +105,45 @@ func TestHybridCgroup(t *testing.T) {
 	if _, err := os.Lstat("/sys/fs/cgroup/unified/test-hybrid"); err == nil {
 		t.Error("the version 2 cgroup was left behind")
 	}
+}
+
+// The numbers of a container, as those who parse runc's expect them.
+func TestStats(t *testing.T) {
+	b := open(t)
+	b.spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(64 << 20))}, Pids: &specs.LinuxPids{Limit: new(int64(50))}}
+	b.run("sleep 1000", "-d")
+	var e struct {
+		Type, ID string
+		Data     struct {
+			CPU struct {
+				Usage struct {
+					Total  uint64
+					PerCPU []uint64
+				}
+			}
+			Memory struct{ Usage, Swap struct{ Limit, Usage uint64 } }
+			Pids   struct{ Current, Limit uint64 }
+		}
+	}
+	text := b.want(0, "events", "--stats", b.id)
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		t.Fatal(err)
+	}
+	d := e.Data
+	if e.Type != "stats" || e.ID != b.id || d.CPU.Usage.Total == 0 || d.Memory.Usage.Limit != 64<<20 || d.Memory.Usage.Usage == 0 || d.Pids.Current != 1 || d.Pids.Limit != 50 {
+		t.Errorf("statistics: %s", text)
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/cpuacct"); err == nil && len(d.CPU.Usage.PerCPU) == 0 {
+		t.Errorf("no CPU by itself: %s", text)
+	}
+	b.want(0, "delete", "--force", b.id)
+	b.spec.Linux.Resources = nil
+	b.run("sleep 1000", "-d")
+	text = b.want(0, "events", "--stats", b.id)
+	if err := json.Unmarshal([]byte(text), &e); err != nil || e.Data.Memory.Usage.Limit < 1<<62 {
+		t.Errorf("without a limit: %v, %s", err, text)
+	}
+	b.want(0, "delete", "--force", b.id)
 }
 
 // A capability that this machine does not give is warned of, and the others are granted.
