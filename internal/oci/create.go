@@ -59,11 +59,23 @@ func create(ctx context.Context, o CreateOptions, steps []parentStep) (*Containe
 			return nil, err
 		}
 		if err := step.do(cr, ctx); err != nil {
+			err = cr.shortOfMemory(err)
 			cr.rollback()
 			return nil, fmt.Errorf("creating container %q: %w", o.ID, err)
 		}
 	}
 	return cr.c, nil
+}
+
+// shortOfMemory tells, in runc's words, why init is dead where the kernel killed it for its limit.
+func (cr *creation) shortOfMemory(err error) error {
+	if cr.child == nil || cr.c.cg == nil {
+		return err
+	}
+	if kills, e := cr.c.OOMKills(); e != nil || kills == 0 {
+		return err
+	}
+	return fmt.Errorf("linux.resources.memory: container init was OOM-killed (memory limit too low?): %w", err)
 }
 
 type parentStep struct {

@@ -195,6 +195,7 @@ func TestValidate(t *testing.T) {
 		{"mounts[0] (tmpfs on \"/bin\"): fspick", func(s *specs.Spec) {
 			s.Mounts = []specs.Mount{{Destination: "/bin", Type: "tmpfs", Options: []string{"remount", "size=1m"}}}
 		}},
+		{"linux.resources", func(s *specs.Spec) { s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: new(int64(1))} }}, // refused, or deadly
 		{"linux.devices[0]: major, minor: -1:3", func(s *specs.Spec) {
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: -1, Minor: 3}}
 		}},
