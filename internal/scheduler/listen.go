@@ -65,6 +65,10 @@ func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 		p := newPodInfo(pod)
 		s.locked(func() {
 			kinds := changeOf(old, pod)
+			// A smaller request is room when the node has made it true: the status says so.
+			if before := s.snapshot.pod(pod.UID); before != nil && p.wants.lessThan(&before.wants) {
+				kinds |= podGone
+			}
 			s.queue.drop(pod.UID)
 			s.snapshot.addPod(p)
 			s.queue.tell(kinds)
@@ -85,7 +89,7 @@ func changeOf(old, pod *corev1.Pod) event {
 	if !equality.Semantic.DeepEqual(old.Labels, pod.Labels) {
 		kinds |= podLabels
 	}
-	if old.DeletionTimestamp == nil && pod.DeletionTimestamp != nil || old.Generation != pod.Generation {
+	if old.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
 		kinds |= podGone
 	}
 	return kinds

@@ -38,6 +38,19 @@ func amountsOf(list corev1.ResourceList) amounts {
 	return a
 }
 
+// lessThan reports whether it asks for less than b of anything.
+func (a *amounts) lessThan(b *amounts) bool {
+	if a.cpu < b.cpu || a.memory < b.memory || a.storage < b.storage {
+		return true
+	}
+	for name, n := range b.others {
+		if a.others[name] < n {
+			return true
+		}
+	}
+	return false
+}
+
 // add adds b times sign.
 func (a *amounts) add(b amounts, sign int64) {
 	a.cpu += sign * b.cpu
@@ -115,10 +128,10 @@ func (t *term) matches(pod *corev1.Pod, namespace func(string) labels.Set) bool 
 // pod level resources, overhead, and what a resize in progress holds.
 func newPodInfo(pod *corev1.Pod) *podInfo {
 	p := &podInfo{pod: pod, priority: schedv1.PodPriority(pod), required: nodeaffinity.GetRequiredNodeAffinity(pod), owner: metav1.GetControllerOf(pod)}
-	p.wants = amountsOf(requests.PodRequests(pod, requests.PodResourcesOptions{UseStatusResources: true}))
-	p.scored = amountsOf(requests.PodRequests(pod, requests.PodResourcesOptions{
-		UseStatusResources: true, NonMissingContainerRequests: assumedRequests,
-	}))
+	all := requests.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
+	p.wants = amountsOf(requests.PodRequests(pod, all))
+	all.NonMissingContainerRequests = assumedRequests
+	p.scored = amountsOf(requests.PodRequests(pod, all))
 	p.ports = portsOf(pod)
 	if a := pod.Spec.Affinity; a != nil {
 		if a.PodAffinity != nil {

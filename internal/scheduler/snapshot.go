@@ -136,6 +136,14 @@ func (s *snapshot) addPod(p *podInfo) {
 	s.where[p.pod.UID] = p.pod.Spec.NodeName
 }
 
+// pod is a pod that is on a node, or nil.
+func (s *snapshot) pod(uid types.UID) *podInfo {
+	if n := s.nodes[s.where[uid]]; n != nil {
+		return n.pods[uid]
+	}
+	return nil
+}
+
 func (s *snapshot) assume(p *podInfo, node string) {
 	s.dropPod(p.pod.UID)
 	s.at(node).add(p)
