@@ -59,7 +59,14 @@ func Conformance(module string) ([]string, error) {
 
 // All lists every test of the suite.
 func (s Suite) All(ctx context.Context) ([]string, error) {
-	out, err := exec.CommandContext(ctx, s.Binary, "-list-tests").Output()
+	tmp, err := os.MkdirTemp("", "skiff-conformance")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := exec.CommandContext(ctx, s.Binary, "-list-tests")
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp) // the suite leaves files there
+	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the tests of the suite: %w", err)
 	}
@@ -87,6 +94,12 @@ func (s Suite) Run(ctx context.Context, id, name string, limit time.Duration) (R
 		return r, err
 	}
 	defer log.Close()
+	// Its temporary files go with it: the suite leaves one or more with every kubectl.
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(tmp)
 	report := filepath.Join(dir, "report.json")
 	timed, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -95,7 +108,7 @@ func (s Suite) Run(ctx context.Context, id, name string, limit time.Duration) (R
 		"-ginkgo.focus="+regexp.QuoteMeta(name)+"$", "-ginkgo.no-color", "-ginkgo.silence-skips", "-ginkgo.json-report="+report, "-ginkgo.timeout=1h", "-ginkgo.grace-period=30s")
 	cmd.Dir = dir
 	// kubectl keeps what it discovers at home.
-	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A signal to its group ends its kubectl too; interrupted, it cleans up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -3,8 +3,31 @@ package suite
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
+
+// TestTemporaryFilesGo: what the suite leaves in its temporary directory goes with the test.
+func TestTemporaryFilesGo(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nmkdir \"$TMPDIR/left\" && echo \"$TMPDIR\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Suite{Binary: program, Logs: dir}.Run(t.Context(), "001", "a test", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(r.Log)
+	tmp := strings.TrimSpace(string(log))
+	if err != nil || filepath.Dir(tmp) != filepath.Dir(r.Log) {
+		t.Errorf("its temporary directory is %q: %v", tmp, err)
+	}
+	if _, err := os.Stat(tmp); !os.IsNotExist(err) {
+		t.Errorf("its temporary directory is still there: %v", err)
+	}
+}
 
 func TestReportOfOneTest(t *testing.T) {
 	const skipped = `{"LeafNodeType":"It","State":"skipped"}`
