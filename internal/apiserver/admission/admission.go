@@ -40,6 +40,7 @@ func plugins() []plugin {
 		{"Priority", newPriority},
 		{"DefaultTolerationSeconds", newDefaultTolerations},
 		{"RuntimeClass", newRuntimeClass},
+		{"PodResizeValidator", newResize},
 	}
 }
 

@@ -28,33 +28,3 @@ func EphemeralRules() kind.Rules[*corev1.Pod] {
 		},
 	}
 }
-
-// ResizeRules let the resources of containers be changed while the pod runs
-// and nothing else: pods/NAME/resize.
-func ResizeRules() kind.Rules[*corev1.Pod] {
-	return kind.Rules[*corev1.Pod]{
-		PrepareForUpdate: func(_ context.Context, pod, old *corev1.Pod) {
-			want := pod.DeepCopy()
-			*pod = *old.DeepCopy()
-			pod.ResourceVersion, pod.ManagedFields = want.ResourceVersion, want.ManagedFields
-			takeResources(pod.Spec.Containers, want.Spec.Containers)
-			takeResources(pod.Spec.InitContainers, want.Spec.InitContainers)
-			bump(pod, old)
-		},
-		ValidateUpdate: func(_ context.Context, pod, old *corev1.Pod) field.ErrorList {
-			return podspec.ValidateResize(pod, old)
-		},
-	}
-}
-
-// takeResources copies what a resize may change, container by name.
-func takeResources(to, from []corev1.Container) {
-	for i := range to {
-		for j := range from {
-			if to[i].Name == from[j].Name {
-				to[i].Resources = from[j].Resources
-				to[i].ResizePolicy = from[j].ResizePolicy
-			}
-		}
-	}
-}

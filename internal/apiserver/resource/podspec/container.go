@@ -67,6 +67,11 @@ func (v *containerValidator) initContainers(path *field.Path) field.ErrorList {
 				errs = append(errs, field.Forbidden(at.Child(f.name), msg))
 			}
 		}
+		for j, p := range c.ResizePolicy {
+			if p.RestartPolicy == corev1.RestartContainer {
+				errs = append(errs, field.Invalid(at.Child("resizePolicy").Index(j).Child("restartPolicy"), p.RestartPolicy, "must not be set to 'RestartContainer' for non-sidecar initContainers"))
+			}
+		}
 	}
 	return errs
 }
@@ -152,7 +157,7 @@ func (v *containerValidator) common(c *corev1.Container, path *field.Path) field
 	errs = append(errs, v.devices(c, path.Child("volumeDevices"))...)
 	errs = append(errs, oneOf(path.Child("imagePullPolicy"), c.ImagePullPolicy, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
-	errs = append(errs, validateResizePolicy(c.ResizePolicy, path.Child("resizePolicy"))...)
+	errs = append(errs, validateResizePolicy(c.ResizePolicy, v.spec.RestartPolicy == corev1.RestartPolicyNever, path.Child("resizePolicy"))...)
 	hostUsers := v.spec.HostUsers == nil || *v.spec.HostUsers
 	return append(errs, validateContainerSecurity(c.SecurityContext, hostUsers, path.Child("securityContext"))...)
 }

@@ -54,6 +54,8 @@ func TestValidatePod(t *testing.T) {
 		{"probe of a sidecar", `initContainers: [{name: x, image: i, restartPolicy: Always, readinessProbe: {exec: {command: [a]}}}]`, nil},
 		{"pull policy", `containers: [{name: c, image: i, imagePullPolicy: Sometimes}]`, []string{`spec.containers[0].imagePullPolicy: Unsupported value: supported values: "Always", "IfNotPresent", "Never"`}},
 		{"restart policy", `restartPolicy: Maybe`, []string{`spec.restartPolicy: Unsupported value: supported values: "Always", "OnFailure", "Never"`}},
+		{"restart for a resize", `{restartPolicy: Never, containers: [{name: c, image: i, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]}]}`, []string{"spec.containers[0].resizePolicy: Invalid value: must be 'NotRequired' when pod `restartPolicy` is 'Never'"}},
+		{"restart of an init container", `initContainers: [{name: x, image: i, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]}]`, []string{"spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: must not be set to 'RestartContainer' for non-sidecar initContainers"}},
 		{"dns policy", `dnsPolicy: None`, []string{"spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"}},
 		{"nameservers", `{dnsPolicy: None, dnsConfig: {searches: [a]}}`, []string{"spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None"}},
 		{"port", `containers: [{name: c, image: i, ports: [{containerPort: 70000}]}]`, []string{"spec.containers[0].ports[0].containerPort: Invalid value: must be between 1 and 65535, inclusive"}},
