@@ -40,7 +40,7 @@ func convertResources(r *runtimeapi.LinuxContainerResources, host hostFacts) *sp
 		cpu.Shares = &shares
 	}
 	out.CPU = cpu
-	if limit := r.GetMemoryLimitInBytes(); limit > 0 {
+	if limit := max(r.GetMemoryLimitInBytes(), -1); limit != 0 { // below zero, as for a quota: none
 		out.Memory = &specs.LinuxMemory{Limit: &limit}
 		if host.swap {
 			// Memory plus swap. Without a word from above: no swap.
@@ -72,7 +72,7 @@ func undoResources(old, update *runtimeapi.LinuxContainerResources, host hostFac
 	if update.GetCpuShares() > 0 && out.CPU.Shares == nil {
 		out.CPU.Shares = new(uint64(cpuShares))
 	}
-	if update.GetMemoryLimitInBytes() > 0 && out.Memory == nil {
+	if update.GetMemoryLimitInBytes() != 0 && out.Memory == nil {
 		out.Memory = &specs.LinuxMemory{Limit: new(int64(-1))}
 		if host.swap {
 			out.Memory.Swap = new(int64(-1))
