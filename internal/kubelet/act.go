@@ -18,6 +18,8 @@ func (w *worker) act(a action) {
 		w.actCreateSandbox(a)
 	case verbStart:
 		w.actStart(a)
+	case verbResize:
+		w.actResize(a)
 	case verbKill:
 		w.actKill(a)
 	case verbStopSandbox:
@@ -130,6 +132,7 @@ func (w *worker) actCreateSandbox(a action) {
 				w.sandboxBusy = false
 				if err == nil {
 					w.sandboxRetry.reset()
+					w.resize.pod, w.resize.known = sizesOf(podResources(pod)), true
 					return
 				}
 				w.sandboxAt = time.Now().Add(w.sandboxRetry.next())
@@ -170,7 +173,7 @@ func (w *worker) actStart(a action) {
 	w.remember(a.Container, func(m *containerMemory) {
 		m.Starting = true
 		m.Started, m.Ready = "", ""
-		if last.ended() {
+		if last.ended() && m.Resized != last.ID {
 			m.Backoff = m.Backoff.next(last.FinishedAt, now)
 			if m.Waiting != nil && m.Waiting.Reason == reasonCrashLoop {
 				m.Waiting = nil
@@ -230,6 +233,9 @@ func (w *worker) pullRetry(name string) *retry {
 func (w *worker) actKill(a action) {
 	c := findContainer(w.pod, a.Container)
 	w.killGrace[a.Container] = a.Grace
+	if a.Resize {
+		w.remember(a.Container, func(m *containerMemory) { m.Resized = a.ID })
+	}
 	w.stopContainerProbes(a.Container, w.termination != nil)
 	pod, running, ending := w.pod, w.view.byID(a.ID).running(), w.termination != nil
 	var ip string

@@ -8,7 +8,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
@@ -23,6 +22,7 @@ func (w *worker) admit(now time.Time) {
 	over := w.pod.DeletionTimestamp != nil || w.removed || w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded
 	if over || len(w.view.Sandboxes) > 0 {
 		if !w.removed {
+			w.adoptResources()
 			w.k.admission.add(w.pod)
 		}
 		w.k.objects.add(w.pod)
@@ -33,6 +33,7 @@ func (w *worker) admit(now time.Time) {
 		w.end(termination{Since: now, Grace: gracePeriod(w.pod), Phase: v1.PodFailed, Reason: r.Reason, Message: "Pod was rejected: " + r.Message, Rejected: true})
 		return
 	}
+	w.allocation = allocationOf(w.pod)
 	w.k.objects.add(w.pod)
 }
 
@@ -128,29 +129,13 @@ func fitsResources(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
 	if limit := can.Pods().Value(); limit > 0 && int64(len(others)+1) > limit {
 		return &refusal{"OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), limit)}
 	}
-	wanted := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	for name, want := range wanted {
+	for name, want := range asked(pod) {
 		have, ok := can[name]
 		if want.IsZero() || !ok && name == v1.ResourceEphemeralStorage {
 			continue
 		}
-		used := have.DeepCopy()
-		used.Sub(have)
-		for _, o := range others {
-			q := resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{})[name]
-			used.Add(q)
-		}
-		sum := used.DeepCopy()
-		sum.Add(want)
-		if sum.Cmp(have) > 0 {
-			unit := func(q int64, m int64) int64 {
-				if name == v1.ResourceCPU {
-					return m
-				}
-				return q
-			}
-			return &refusal{"OutOf" + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name,
-				unit(want.Value(), want.MilliValue()), unit(used.Value(), used.MilliValue()), unit(have.Value(), have.MilliValue()))}
+		if lack := lacks(name, want, have, others); lack != "" {
+			return &refusal{"OutOf" + string(name), lack}
 		}
 	}
 	return nil

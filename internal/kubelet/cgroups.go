@@ -108,6 +108,46 @@ func (c *cgroups) ensure(pod *v1.Pod) error {
 	return nil
 }
 
+// sizes are the limits that a cgroup has.
+func (c *cgroups) sizes(at string) (sizes, error) {
+	st, err := c.stats(at)
+	if err != nil {
+		return sizes{}, err
+	}
+	s := sizes{shares: int64(st.CPUShares), memory: int64(st.MemoryLimit)}
+	if st.CPUPeriod > 0 {
+		s.quota = int64(st.CPUQuota * cpuPeriod / st.CPUPeriod)
+	}
+	return s, nil
+}
+
+func (c *cgroups) stats(at string) (cgroup.Stats, error) {
+	m, err := c.manager(at)
+	if err != nil {
+		return cgroup.Stats{}, err
+	}
+	return m.Stats()
+}
+
+// resize changes the limits of a pod's cgroup, all or none.
+func (c *cgroups) resize(pod *v1.Pod, to sizes) error {
+	m, err := c.manager(c.parent(pod))
+	if err != nil {
+		return err
+	}
+	r := to.request()
+	shares, period := uint64(r.GetCpuShares()), uint64(r.GetCpuPeriod())
+	quota, memory := r.GetCpuQuota(), r.GetMemoryLimitInBytes()
+	err = m.Change(&specs.LinuxResources{
+		CPU:    &specs.LinuxCPU{Shares: &shares, Quota: &quota, Period: &period},
+		Memory: &specs.LinuxMemory{Limit: &memory},
+	})
+	if err != nil {
+		return fmt.Errorf("limiting pod %s: %w", podName(pod), err)
+	}
+	return nil
+}
+
 // remove removes a pod's cgroup. The class of a pod that skiff knows no more of
 // than its identifier is not known: all places are looked at.
 func (c *cgroups) remove(uid string) error {

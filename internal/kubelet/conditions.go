@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -34,6 +35,13 @@ func setConditions(s *v1.PodStatus, in statusInput) {
 		c.ObservedGeneration = in.Pod.Generation
 		setCondition(s, c, metav1.NewTime(in.Now))
 	}
+	s.Conditions = slices.DeleteFunc(s.Conditions, func(c v1.PodCondition) bool { return resizeConditionType(c.Type) })
+	s.Conditions = append(s.Conditions, in.Resize...)
+}
+
+// resizeConditionType tells the conditions that are there only while a resize is.
+func resizeConditionType(t v1.PodConditionType) bool {
+	return t == v1.PodResizePending || t == v1.PodResizeInProgress
 }
 
 func setCondition(s *v1.PodStatus, c v1.PodCondition, now metav1.Time) {

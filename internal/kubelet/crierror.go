@@ -8,7 +8,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func notFound(err error) bool        { return status.Code(err) == codes.NotFound }
+func notFound(err error) bool { return status.Code(err) == codes.NotFound }
+
+// gone reports whether a container has ended, or was removed: what was wanted of it is no longer.
+func gone(err error) bool { return notFound(err) || status.Code(err) == codes.FailedPrecondition }
+
 func invalidArgument(err error) bool { return status.Code(err) == codes.InvalidArgument }
 
 // criText is an error of the container layer without the frame that gRPC puts

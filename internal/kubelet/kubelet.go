@@ -16,10 +16,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -85,10 +83,9 @@ func New(deps Deps) (*Kubelet, error) {
 	k := &Kubelet{
 		deps: deps, log: log.With("component", "kubelet"),
 		gate: newGate(), events: &events{}, workers: map[types.UID]*worker{},
-		cgroups:   &cgroups{root: deps.CgroupParent},
-		resolver:  resolver{dns: deps.ClusterDNS, domain: deps.ClusterDomain, host: readHostDNS},
-		admission: newAdmission(),
-		endings:   newEndings(),
+		cgroups:  &cgroups{root: deps.CgroupParent},
+		resolver: resolver{dns: deps.ClusterDNS, domain: deps.ClusterDomain, host: readHostDNS},
+		endings:  newEndings(),
 	}
 	k.statuses = newStatusWriter(deps.Client, k.log)
 	k.objects = newObjects(deps.Client, func(uid types.UID) {
@@ -100,6 +97,11 @@ func New(deps Deps) (*Kubelet, error) {
 	k.volumes = &volume.Manager{Dir: filepath.Join(deps.DataDir, "pods"), Sources: volumeSources{k}}
 	k.asker = &probe.Asker{Exec: k.execProbe, UserAgent: userAgent}
 	k.capacity = newCapacity(deps)
+	k.admission = newAdmission(k.capacity.node, func(uid types.UID) {
+		if w := k.worker(uid); w != nil {
+			w.tell(func(*inbox) {})
+		}
+	})
 	k.node = newNodeStatus(k)
 	k.static = newStaticPods(k)
 	k.pods = deps.Informers.Core().V1().Pods().Informer()
@@ -160,6 +162,7 @@ func (k *Kubelet) admit(ctx context.Context) {
 		return
 	}
 	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+		k.admission.allKnown()
 		k.collectOrphans(ctx)
 	}
 	k.static.watch(ctx)
@@ -197,49 +200,4 @@ func (k *Kubelet) ensureWorker(uid types.UID) *worker {
 		}
 	})
 	return w
-}
-
-// admission knows the pods that were let in, so that two pods that come at the
-// same time do not both take the node's last share.
-type admission struct {
-	mu   sync.Mutex
-	pods map[types.UID]*v1.Pod
-}
-
-func newAdmission() *admission { return &admission{pods: map[types.UID]*v1.Pod{}} }
-
-func (a *admission) add(pod *v1.Pod) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.pods[pod.UID] = pod
-}
-
-func (a *admission) remove(uid types.UID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.pods, uid)
-}
-
-// list gives the pods that are in.
-func (a *admission) list() []*v1.Pod {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Collect(maps.Values(a.pods))
-}
-
-// check lets a pod in, or says why not.
-func (a *admission) check(pod *v1.Pod, node *v1.Node) *refusal {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	others := make([]*v1.Pod, 0, len(a.pods))
-	for _, o := range a.pods {
-		if o.UID != pod.UID {
-			others = append(others, o)
-		}
-	}
-	if r := fits(pod, node, others); r != nil {
-		return r
-	}
-	a.pods[pod.UID] = pod
-	return nil
 }

@@ -230,6 +230,7 @@ func (n *nodeStatus) seen(node *v1.Node) {
 	n.node = node
 	n.mu.Unlock()
 	n.k.capacity.setNode(node)
+	n.k.admission.retry()
 }
 
 func statusDifference(have, want *v1.Node) ([]byte, error) {

@@ -16,6 +16,7 @@ const (
 	verbPrepare       verb = "prepare"        // volumes
 	verbCreateSandbox verb = "create-sandbox" // cgroup, pause, network
 	verbStart         verb = "start"          // image, create, start, postStart
+	verbResize        verb = "resize"         // limits of cgroups of what runs
 	verbKill          verb = "kill"           // preStop, TERM, grace, KILL
 	verbStopSandbox   verb = "stop-sandbox"   // network detach, pause ends
 	verbRemove        verb = "remove"         // a dead container beyond the last one
@@ -36,6 +37,10 @@ type action struct {
 	Grace int64
 	// Why is the text of the Killing event.
 	Why string
+	// Resize: the container is killed to start again with other resources.
+	Resize bool
+	// Work is what a resize has to change.
+	Work *resizeWork
 }
 
 // containerMemory is what a worker remembers of a container and the container
@@ -58,6 +63,9 @@ type containerMemory struct {
 	Doomed      string
 	DoomedWhy   string
 	DoomedGrace *int64
+	// Resized is the identifier of a container that was ended to start again with
+	// other resources, whatever its exit code is.
+	Resized string
 	// Started and Ready are the identifiers of the containers that passed their
 	// startup and readiness probes.
 	Started, Ready string
@@ -93,6 +101,7 @@ type situation struct {
 	Prepared, Preparing, SandboxBusy bool
 	// PrepareAt and SandboxAt: not again before (after an error).
 	PrepareAt, SandboxAt time.Time
+	Resize               resizeView
 	Now                  time.Time
 }
 
@@ -129,6 +138,7 @@ func makePlan(s situation) plan {
 	if !s.Prepared && !s.Preparing {
 		s.planPrepare(&p)
 	}
+	s.planResize(&p)
 	s.planDoomed(&p)
 	s.planChanged(&p)
 	s.planRemovals(&p)

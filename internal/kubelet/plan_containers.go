@@ -9,7 +9,7 @@ import (
 
 // planContainers starts what should run in the ready sandbox.
 func (s *situation) planContainers(p *plan) {
-	if !s.Prepared {
+	if !s.Prepared || s.mustGrow() {
 		return
 	}
 	initialized := s.appStarted()
@@ -92,7 +92,7 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		p.do(action{Verb: verbRemove, Container: c.Name, ID: last.ID})
 		return
 	}
-	if last.ended() {
+	if last.ended() && m.Resized != last.ID {
 		if !shouldRestart(s.Pod, c, last) && !changed(c, last) {
 			return
 		}

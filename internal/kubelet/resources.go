@@ -77,31 +77,31 @@ func hugepageName(size string) string {
 // containers', each kind only if every container has one.
 func podResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	limited := map[v1.ResourceName]bool{v1.ResourceCPU: true, v1.ResourceMemory: true}
-	eachContainer(pod, func(c *v1.Container) {
-		for name := range limited {
-			if _, ok := c.Resources.Limits[name]; !ok {
-				limited[name] = false
-			}
-		}
-	})
 	limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
-	if pod.Spec.Resources != nil {
-		for name := range pod.Spec.Resources.Limits {
-			limited[name] = true
+	limited := func(name v1.ResourceName) bool {
+		if own := pod.Spec.Resources; own != nil && !isZero(own.Limits, name) {
+			return true
 		}
+		all := true
+		eachContainer(pod, func(c *v1.Container) { all = all && !isZero(c.Resources.Limits, name) })
+		return all
 	}
 	r := &runtimeapi.LinuxContainerResources{CpuPeriod: cpuPeriod, CpuShares: milliToShares(requests.Cpu().MilliValue())}
 	if qos.GetPodQOS(pod) == v1.PodQOSBestEffort {
 		r.CpuShares = sharesLeast
 	}
-	if limited[v1.ResourceCPU] {
+	if limited(v1.ResourceCPU) {
 		r.CpuQuota = milliToQuota(limits.Cpu().MilliValue())
 	}
-	if limited[v1.ResourceMemory] {
+	if limited(v1.ResourceMemory) {
 		r.MemoryLimitInBytes = limits.Memory().Value()
 	}
 	return r
+}
+
+func isZero(list v1.ResourceList, name v1.ResourceName) bool {
+	q := list[name]
+	return q.IsZero()
 }
 
 func overheadResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {

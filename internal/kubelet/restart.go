@@ -132,7 +132,7 @@ func podCompleted(pod *v1.Pod, v *view, memory map[string]containerMemory) bool 
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		last := v.latest(c.Name)
-		if !last.ended() || memory[c.Name].Busy || shouldRestart(pod, c, last) || changed(c, last) {
+		if !last.ended() || memory[c.Name].Busy || memory[c.Name].Resized == last.ID || shouldRestart(pod, c, last) || changed(c, last) {
 			return false
 		}
 	}

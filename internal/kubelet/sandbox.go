@@ -28,6 +28,10 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) e
 	if err != nil {
 		return err
 	}
+	if config.Annotations == nil {
+		config.Annotations = map[string]string{}
+	}
+	config.Annotations[annotationAllocated] = allocationOf(pod).text()
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return fmt.Errorf("making log directory of pod %s: %w", podName(pod), err)
 	}

@@ -48,6 +48,9 @@ func (k *Kubelet) podSeen(pod *v1.Pod) {
 		return
 	}
 	k.statuses.seen(pod.UID, pod)
+	if k.worker(pod.UID) == nil {
+		k.admission.coming(pod.UID)
+	}
 	k.ensureWorker(pod.UID).tell(func(i *inbox) { i.pod = pod })
 }
 

@@ -100,6 +100,7 @@ func (s *staticPods) loadFile(name string) {
 	if old != nil {
 		s.remove(old)
 	}
+	s.k.admission.coming(pod.UID)
 	s.k.ensureWorker(pod.UID).tell(func(i *inbox) { i.pod = pod })
 	go s.mirror(pod)
 }

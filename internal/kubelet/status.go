@@ -23,6 +23,10 @@ type statusInput struct {
 	// Final: nothing runs and nothing will.
 	Final bool
 	Now   time.Time
+	// Resize are the conditions of a resize, PodSizes the limits of the pod's own
+	// cgroup, if they are known and the pod has resources as a whole.
+	Resize   []v1.PodCondition
+	PodSizes *sizes
 	// HostIPs are the node's addresses.
 	HostIPs []string
 	// Message reads the termination message of a container that ended.
@@ -68,8 +72,22 @@ func makeStatus(in statusInput) v1.PodStatus {
 	}
 	s.Phase = phase
 	in.addresses(&s)
+	in.podResources(&s)
 	setConditions(&s, in)
 	return s
+}
+
+// podResources tells what a pod as a whole was given and has (KEP-2837, KEP-5419).
+func (in *statusInput) podResources(s *v1.PodStatus) {
+	s.AllocatedResources, s.Resources = nil, nil
+	own := in.Pod.Spec.Resources
+	if own == nil {
+		return
+	}
+	s.AllocatedResources, s.Resources = own.Requests.DeepCopy(), own.DeepCopy()
+	if in.PodSizes != nil {
+		s.Resources = in.PodSizes.actual(*own)
+	}
 }
 
 // carryOver takes what the node agent owns from the status that it computed

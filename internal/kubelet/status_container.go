@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -28,7 +27,7 @@ func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStat
 	// it says where the image came from.
 	s.ImageID = firstOf(r.ImageRef, r.ImageID)
 	s.ContainerID = idScheme + r.ID
-	s.Resources = allocated(c, r)
+	s.Resources = actualResources(c, r, before)
 	s.AllocatedResources = c.Resources.Requests
 	s.User = containerUser(r.User)
 	s.VolumeMounts = mountStatuses(c)
@@ -61,6 +60,10 @@ func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containe
 		}
 	case m.Waiting != nil && !in.Final && in.Termination == nil:
 		s.State.Waiting = m.Waiting
+		s.LastTerminationState = v1.ContainerState{Terminated: in.terminated(c, r)}
+	case (m.Resized == r.ID || changed(c, r)) && !in.Final && in.Termination == nil:
+		// It was ended to start again, whatever it said at its end: that is no success of the pod.
+		s.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
 		s.LastTerminationState = v1.ContainerState{Terminated: in.terminated(c, r)}
 	default:
 		s.State.Terminated = in.terminated(c, r)
@@ -135,16 +138,19 @@ func firstOf(all ...string) string {
 	return ""
 }
 
-// allocated are the limits that the container runs with.
-func allocated(c *v1.Container, r *containerRecord) *v1.ResourceRequirements {
-	out := &v1.ResourceRequirements{Limits: c.Resources.Limits.DeepCopy(), Requests: c.Resources.Requests.DeepCopy()}
+// actualResources are what the container runs with: of one that runs, what its
+// cgroup has. No cgroup knows a request of memory; an old one holds until the
+// limit that came with the new one is there.
+func actualResources(c *v1.Container, r *containerRecord, before *v1.ContainerStatus) *v1.ResourceRequirements {
 	if !r.running() || r.Resources == nil {
+		return c.Resources.DeepCopy()
+	}
+	out := sizesOf(r.Resources).actual(c.Resources)
+	if before == nil || before.ContainerID != idScheme+r.ID || before.Resources == nil || same(out.Limits, c.Resources.Limits, v1.ResourceMemory) {
 		return out
 	}
-	if m := r.Resources.GetMemoryLimitInBytes(); m > 0 && out.Limits != nil {
-		if spec, ok := out.Limits[v1.ResourceMemory]; ok && spec.Value() != m {
-			out.Limits[v1.ResourceMemory] = *resource.NewQuantity(m, resource.BinarySI)
-		}
+	if old, ok := before.Resources.Requests[v1.ResourceMemory]; ok && out.Requests != nil {
+		out.Requests[v1.ResourceMemory] = old
 	}
 	return out
 }

@@ -83,6 +83,17 @@ func TestContainerStates(t *testing.T) {
 	if s.State.Running == nil || s.LastTerminationState.Terminated == nil || s.RestartCount != 1 || s.ContainerID != "skiff://id-a-1" || !s.Ready || !*s.Started {
 		t.Errorf("restarted: %+v", s)
 	}
+	// One that is ended to start again, by a resize or with another image, is no success.
+	pod.Spec.RestartPolicy = v1.RestartPolicyOnFailure
+	for name, ending := range map[string]func(*statusInput){
+		"resized": func(in *statusInput) { in.Memory["a"] = containerMemory{Resized: "id-a"} },
+		"changed": func(in *statusInput) { in.View.latest("a").Hash = "another" },
+	} {
+		all := statusFor(pod, viewOf(true, "a:0"), ending)
+		if s := all.ContainerStatuses[0]; all.Phase != v1.PodRunning || s.State.Waiting == nil || s.LastTerminationState.Terminated == nil {
+			t.Errorf("%s: phase %s, %+v", name, all.Phase, s)
+		}
+	}
 	s = statusFor(pod, viewOf(true, "a:0"), nil).ContainerStatuses[0]
 	if s.State.Terminated == nil || s.State.Terminated.Reason != "Completed" {
 		t.Errorf("completed: %+v", s)

@@ -101,27 +101,6 @@ func (s *statusWriter) flush(e *statusEntry) {
 	}
 }
 
-// passing reports whether a status says nothing that anybody acts on: the pod is
-// on its way, with no fault and nothing ready, or it is ending and was already
-// taken out of service.
-func passing(have, want *v1.PodStatus, deleted bool) bool {
-	if deleted {
-		return true
-	}
-	if want.Phase != v1.PodPending || have.Phase != v1.PodPending && have.Phase != "" || want.Reason != have.Reason {
-		return false
-	}
-	for _, all := range [][]v1.ContainerStatus{want.InitContainerStatuses, want.ContainerStatuses} {
-		for i := range all {
-			w := all[i].State.Waiting
-			if w == nil || w.Reason != reasonCreating && w.Reason != reasonInitializing {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // entry finds or makes the entry of a pod. A static pod's status belongs to its
 // mirror: without a mirror there is nothing to write.
 func (s *statusWriter) entry(pod *v1.Pod) *statusEntry {
@@ -254,7 +233,7 @@ func keepForeign(api, want *v1.PodStatus) {
 				want.Conditions[i] = c
 			}
 		}
-		if !found {
+		if !found && !ownCondition(c.Type) {
 			want.Conditions = append(want.Conditions, c)
 		}
 	}
@@ -263,7 +242,7 @@ func keepForeign(api, want *v1.PodStatus) {
 // ownCondition reports whether the node agent is the writer of a condition.
 func ownCondition(t v1.PodConditionType) bool {
 	switch t {
-	case v1.PodReadyToStartContainers, v1.PodInitialized, v1.ContainersReady, v1.PodReady:
+	case v1.PodReadyToStartContainers, v1.PodInitialized, v1.ContainersReady, v1.PodReady, v1.PodResizePending, v1.PodResizeInProgress:
 		return true
 	}
 	return false

@@ -30,6 +30,8 @@ type sandboxRecord struct {
 	Ready     bool
 	IPs       []string
 	CreatedAt time.Time
+	// Allocated is what the pod was given when the sandbox was made, as JSON.
+	Allocated string
 }
 
 // containerRecord is what the container layer says of one container.
@@ -46,6 +48,8 @@ type containerRecord struct {
 	Hash                             string
 	User                             *runtimeapi.ContainerUser
 	Resources                        *runtimeapi.LinuxContainerResources
+	// Given is what the container was started with, as JSON, if a change of that may restart it.
+	Given string
 }
 
 func (c *containerRecord) running() bool {
@@ -165,6 +169,7 @@ func sandboxFrom(s *runtimeapi.PodSandboxStatus) sandboxRecord {
 		Attempt:   s.GetMetadata().GetAttempt(),
 		Ready:     s.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY,
 		CreatedAt: unixNano(s.GetCreatedAt()),
+		Allocated: s.GetAnnotations()[annotationAllocated],
 	}
 	if ip := s.GetNetwork().GetIp(); ip != "" {
 		r.IPs = append(r.IPs, ip)
@@ -199,6 +204,7 @@ func containerFrom(sandboxID string, s *runtimeapi.ContainerStatus) containerRec
 		Hash:       s.GetAnnotations()[annotationHash],
 		User:       s.GetUser(),
 		Resources:  s.GetResources().GetLinux(),
+		Given:      s.GetAnnotations()[annotationResources],
 	}
 }
 

@@ -27,7 +27,12 @@ type worker struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	pod    *v1.Pod
+	// desired is the pod as the API has it, pod the same with the resources that it
+	// was given; they are one unless a resize waits.
+	desired, pod *v1.Pod
+	allocation   *allocation
+	resize       resize
+
 	view   view
 	stale  bool // the view has to be read again
 	memory map[string]containerMemory
@@ -73,6 +78,7 @@ func newWorker(k *Kubelet, uid types.UID) *worker {
 		imageRetry:   map[string]*retry{},
 		prepareRetry: retry{first: time.Second, limit: 2 * time.Minute},
 		sandboxRetry: retry{first: time.Second, limit: time.Minute},
+		resize:       resize{retry: retry{first: time.Second, limit: 30 * time.Second}},
 	}
 }
 
@@ -135,13 +141,16 @@ func (w *worker) sync() (next time.Time, gone bool) {
 		w.admit(now)
 	}
 	w.checkEnd(now)
+	w.settleResources(now)
 	w.notePulls(now)
 	due := !w.refreshAt.IsZero() && !now.Before(w.refreshAt)
 	if w.prepared && !w.preparing && w.termination == nil && (w.dirty || due) {
 		w.refreshAt = time.Time{}
 		w.actPrepare()
 	}
-	p := makePlan(w.situation(now))
+	s := w.situation(now)
+	w.followResize(&s)
+	p := makePlan(s)
 	w.note(&p)
 	for _, a := range p.Actions {
 		w.act(a)
@@ -150,6 +159,9 @@ func (w *worker) sync() (next time.Time, gone bool) {
 		w.syncProbes()
 	}
 	p.wakeAt(w.deadline())
+	if w.resize.at.After(now) {
+		p.wakeAt(w.resize.at)
+	}
 	if w.prepared && w.termination == nil {
 		p.wakeAt(w.refreshAt)
 	}
@@ -170,7 +182,7 @@ func (w *worker) receive() {
 		if w.pod != nil && w.prepared && (!maps.Equal(w.pod.Labels, in.pod.Labels) || !maps.Equal(w.pod.Annotations, in.pod.Annotations)) {
 			w.dirty = true // the downward API shows them
 		}
-		w.pod = in.pod
+		w.takePod(in.pod)
 		w.static = isStatic(in.pod)
 	}
 	w.removed = w.removed || in.removed
@@ -184,7 +196,7 @@ func (w *worker) situation(now time.Time) situation {
 	return situation{
 		Pod: w.pod, View: w.view, Memory: w.memory, Termination: w.termination,
 		Prepared: w.prepared, Preparing: w.preparing, SandboxBusy: w.sandboxBusy,
-		PrepareAt: w.prepareAt, SandboxAt: w.sandboxAt, Now: now,
+		PrepareAt: w.prepareAt, SandboxAt: w.sandboxAt, Resize: w.resizeView(), Now: now,
 	}
 }
 

@@ -65,14 +65,21 @@ func (w *worker) finish() bool {
 // report computes the pod's status and hands it to the writer.
 func (w *worker) report(final bool) {
 	status := w.k.podStatus(statusInput{
-		Pod: w.pod, View: &w.view, Memory: w.memory, Termination: w.termination,
-		Last: w.last, Final: final, Now: time.Now(),
+		Pod: w.observed(), View: &w.view, Memory: w.memory, Termination: w.termination,
+		Last: w.last, Final: final, Now: time.Now(), Resize: w.resize.conditions(), PodSizes: w.podSizes(),
 	})
 	w.last = &status
+	if w.allocation != nil && w.termination == nil {
+		w.k.admission.note(w.pod, &status)
+	}
 	if w.pod.Status.StartTime == nil && status.StartTime != nil && w.pod.Spec.ActiveDeadlineSeconds != nil {
 		// The deadline counts from the start that was just decided.
+		one := w.pod == w.desired
 		w.pod = w.pod.DeepCopy()
 		w.pod.Status.StartTime = status.StartTime
+		if one {
+			w.desired = w.pod
+		}
 		w.post(func() {})
 	}
 	if w.removed && !w.static || w.pod.Annotations[annotationOrphan] != "" {
