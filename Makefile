@@ -67,7 +67,7 @@ deps-vm:
 test-vm: deps-vm build ## run the kernel tests and a pod's life on a Debian kernel with cgroup v2, emulated
 	SKIFF_TEST_VM=1 go test -v -count=1 -timeout 50m -run '$(VMTESTS)' ./test/vm
 
-conformance: deps build ## judge skiff by the upstream suite and keep its ledger; FOCUS='...' a part, SELECTION=node|network|network-policy|storage others
+conformance: deps build ## judge skiff by the upstream suite and keep its ledger; FOCUS='...' a part, SELECTION=node|network|network-policy|storage|resize others
 	@mkdir -p bin/conformance
 	go run ./test/pause bin/conformance/pause
 	go run -C test/conformance . -selection '$(SELECTION)' -focus '$(FOCUS)' $(CONFORMANCEFLAGS)

@@ -83,7 +83,7 @@ func containerAnnotations(pod *v1.Pod, c *v1.Container, attempt int) map[string]
 		annotationMessagePol:   string(c.TerminationMessagePolicy),
 		annotationGrace:        strconv.FormatInt(gracePeriod(pod), 10),
 	}
-	if given := startedWith(c); given != "" {
+	if given := startedWith(pod, c); given != "" {
 		a[annotationResources] = given
 	}
 	return a

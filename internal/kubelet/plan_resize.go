@@ -50,7 +50,7 @@ func (s *situation) resizeWork() resizeWork {
 		if !r.running() {
 			return
 		}
-		if resizeRestarts(c, r) {
+		if resizeRestarts(s.Pod, c, r) {
 			w.Restarts = append(w.Restarts, r)
 			return
 		}
@@ -113,13 +113,14 @@ func (s *situation) mustGrow() bool {
 
 // resizeRestarts reports whether a container was started with other resources than
 // it has now, of those for which its policy asks for a restart.
-func resizeRestarts(c *v1.Container, r *containerRecord) bool {
+func resizeRestarts(pod *v1.Pod, c *v1.Container, r *containerRecord) bool {
+	limits := effectiveLimits(pod, c)
 	var was v1.ResourceRequirements
 	if r.Given == "" || json.Unmarshal([]byte(r.Given), &was) != nil {
 		return false
 	}
 	for _, policy := range c.ResizePolicy {
-		if policy.RestartPolicy == v1.RestartContainer && (!same(was.Requests, c.Resources.Requests, policy.ResourceName) || !same(was.Limits, c.Resources.Limits, policy.ResourceName)) {
+		if policy.RestartPolicy == v1.RestartContainer && (!same(was.Requests, c.Resources.Requests, policy.ResourceName) || !same(was.Limits, limits, policy.ResourceName)) {
 			return true
 		}
 	}
@@ -133,10 +134,10 @@ func same(a, b v1.ResourceList, name v1.ResourceName) bool {
 
 // startedWith is what resizeRestarts compares with; empty for a container that is
 // never restarted by a resize.
-func startedWith(c *v1.Container) string {
+func startedWith(pod *v1.Pod, c *v1.Container) string {
 	for _, policy := range c.ResizePolicy {
 		if policy.RestartPolicy == v1.RestartContainer {
-			data, err := json.Marshal(c.Resources)
+			data, err := json.Marshal(v1.ResourceRequirements{Requests: c.Resources.Requests, Limits: effectiveLimits(pod, c)})
 			if err != nil {
 				return "" // cannot be: it came as JSON
 			}

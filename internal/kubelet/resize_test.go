@@ -25,7 +25,7 @@ func sized(have, given map[string]v1.ResourceRequirements, policy ...v1.Containe
 	s := &situation{Pod: make(given), View: viewOf(true, "s:run", "a:run", "b:run"), Memory: map[string]containerMemory{}, Prepared: true, Now: epoch}
 	eachContainer(old, func(c *v1.Container) {
 		r := s.View.latest(c.Name)
-		r.Resources, r.Given = containerResources(old, c, 0), startedWith(c)
+		r.Resources, r.Given = containerResources(old, c, 0), startedWith(old, c)
 	})
 	s.Resize = resizeView{Active: true, Known: true, Pod: sizesOf(podResources(old))}
 	return s
@@ -247,6 +247,30 @@ func TestResizeText(t *testing.T) {
 	got := resizeText("Pod resize Deferred", podAsking("p", "100m", ""), 4, "full")
 	if want := `Pod resize Deferred: {"containers":[{"name":"a","resources":{"requests":{"cpu":"100m"}}}],"generation":4,"error":"full"}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestLimitsOfTheWholePod: a container without limits has its pod's, and is started
+// again for them if its policy says so.
+func TestLimitsOfTheWholePod(t *testing.T) {
+	pod := podOfNames(v1.RestartPolicyAlways, "a")
+	c := &pod.Spec.Containers[0]
+	c.Resources.Limits = amount("", "32Mi")
+	c.ResizePolicy = []v1.ContainerResizePolicy{{ResourceName: v1.ResourceCPU, RestartPolicy: v1.RestartContainer}}
+	own := guaranteed("500m", "128Mi")
+	pod.Spec.Resources = &own
+	if got := sizesOf(containerResources(pod, c, 0)); got.quota != 50000 || got.memory != 32<<20 {
+		t.Errorf("%+v", got)
+	}
+	r := rec("a:run")
+	r.Given = startedWith(pod, c)
+	if resizeRestarts(pod, c, &r) {
+		t.Error("restarted for nothing")
+	}
+	more := guaranteed("600m", "256Mi")
+	pod.Spec.Resources = &more
+	if !resizeRestarts(pod, c, &r) {
+		t.Error("not restarted for its pod's limit")
 	}
 }
 

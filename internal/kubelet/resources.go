@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ func milliToQuota(milli int64) int64 {
 
 // containerResources are a container's limits for the kernel.
 func containerResources(pod *v1.Pod, c *v1.Container, nodeMemory int64) *runtimeapi.LinuxContainerResources {
-	request, limit := c.Resources.Requests, c.Resources.Limits
+	request, limit := c.Resources.Requests, effectiveLimits(pod, c)
 	cpu, ok := request[v1.ResourceCPU]
 	if !ok {
 		cpu = limit[v1.ResourceCPU]
@@ -66,6 +67,22 @@ func containerResources(pod *v1.Pod, c *v1.Container, nodeMemory int64) *runtime
 		}
 	}
 	return r
+}
+
+// effectiveLimits are a container's limits; where it has none, those of its pod as
+// a whole (KEP-2837).
+func effectiveLimits(pod *v1.Pod, c *v1.Container) v1.ResourceList {
+	if pod.Spec.Resources == nil {
+		return c.Resources.Limits
+	}
+	limits := v1.ResourceList{}
+	for _, name := range resizable() {
+		if q, ok := pod.Spec.Resources.Limits[name]; ok {
+			limits[name] = q
+		}
+	}
+	maps.Copy(limits, c.Resources.Limits)
+	return limits
 }
 
 // hugepageName turns "2Mi" into the kernel's "2MB".

@@ -20,7 +20,9 @@ var selections = map[string]struct{ match, not string }{
 	"node":           {`\[NodeConformance\]`, without},
 	"network":        {`^\[sig-network\]`, without + `|\[Feature:(IPv6DualStack|.*Ingress|.*LoadBalancer|SCTP.*)\]|NetworkPolicy`},
 	"network-policy": {`NetworkPolicy|Netpol`, `SCTP|IPv6`},
-	"storage":        {`^\[sig-storage\]`, without + `|\[Driver: (csi|pd\.|azure|nfs|cinder|vsphere|local)|CSI (Mock|Volumes)|GCE|vSphere|Dynamic Provisioning|Multi-AZ|\[Disruptive\]`},
+	// Those of quotas and ranges wait for these kinds.
+	"resize":  {`InPlace Resize`, `\((limit-ranger|resource-quota)\)`},
+	"storage": {`^\[sig-storage\]`, without + `|\[Driver: (csi|pd\.|azure|nfs|cinder|vsphere|local)|CSI (Mock|Volumes)|GCE|vSphere|Dynamic Provisioning|Multi-AZ|\[Disruptive\]`},
 }
 
 // without is what needs more than a cluster of one Linux machine: other systems,
