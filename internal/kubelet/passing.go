@@ -1,19 +1,34 @@
 package kubelet
 
 import (
+	"time"
+
 	v1 "k8s.io/api/core/v1"
 )
 
-// passing reports whether a status says nothing that anybody acts on: the pod is
-// on its way, with no fault and nothing ready, or it is ending and was already
-// taken out of service, or a container is exchanged for its successor.
-func passing(have, want *v1.PodStatus, deleted bool) bool {
-	if deleted {
-		return true
+const (
+	// settle is how long a status that only tells of progress may wait: most pods
+	// are running before it is over, and cost one write instead of three.
+	settle = 100 * time.Millisecond
+	// exchange is the same for a container that makes way for its successor, which
+	// takes longer on a busy machine: it has an end and a start in it.
+	exchange = 500 * time.Millisecond
+)
+
+// passing is how long a status may wait for the next one, because it says nothing
+// that anybody acts on: the pod is on its way, with no fault and nothing ready, or
+// it is ending and was already taken out of service, or a container is exchanged.
+func passing(have, want *v1.PodStatus, deleted bool) time.Duration {
+	switch {
+	case deleted || onItsWay(have, want):
+		return settle
+	case replacing(have, want):
+		return exchange
 	}
-	if replacing(have, want) {
-		return true
-	}
+	return 0
+}
+
+func onItsWay(have, want *v1.PodStatus) bool {
 	if want.Phase != v1.PodPending || have.Phase != v1.PodPending && have.Phase != "" || want.Reason != have.Reason {
 		return false
 	}

@@ -52,10 +52,6 @@ func newStatusWriter(client kubernetes.Interface, log *slog.Logger) *statusWrite
 	return &statusWriter{client: client, log: log, slots: make(chan struct{}, statusWriters), pods: map[types.UID]*statusEntry{}}
 }
 
-// settle is how long a status that only tells of progress may wait: most pods
-// are running before it is over, and cost one write instead of three.
-const settle = 100 * time.Millisecond
-
 // publish asks for a status to be written. gone: the pod has ended and its
 // object is to be deleted after that.
 func (s *statusWriter) publish(pod *v1.Pod, status v1.PodStatus, gone bool) {
@@ -70,11 +66,12 @@ func (s *statusWriter) publish(pod *v1.Pod, status v1.PodStatus, gone bool) {
 	}
 	status.Conditions = slices.Clone(status.Conditions) // the writer adds to them
 	e.want, e.gone = &status, e.gone || gone
+	wait := passing(&e.api.Status, &status, pod.DeletionTimestamp != nil)
 	switch {
 	case e.busy:
-	case !e.gone && passing(&e.api.Status, &status, pod.DeletionTimestamp != nil):
+	case !e.gone && wait > 0:
 		if e.later == nil {
-			e.later = time.AfterFunc(settle, func() { s.flush(e) })
+			e.later = time.AfterFunc(wait, func() { s.flush(e) })
 		}
 	default:
 		s.begin(e)
