@@ -179,7 +179,7 @@ func (w *worker) observed() *v1.Pod {
 
 // podSizes are the limits of the pod's own cgroup, for its status.
 func (w *worker) podSizes() *sizes {
-	if !w.resize.known || w.pod.Spec.Resources == nil {
+	if !w.resize.known {
 		return nil
 	}
 	return &w.resize.pod

@@ -284,4 +284,16 @@ func TestPodLevelStatus(t *testing.T) {
 	if s.AllocatedResources.Cpu().String() != "500m" || s.Resources.Limits.Cpu().String() != "250m" || s.Resources.Limits.Memory().String() != "128Mi" {
 		t.Errorf("given %v, has %+v", s.AllocatedResources, s.Resources)
 	}
+	// Without any of its own it has the sum of its containers'.
+	pod = podOfNames(v1.RestartPolicyAlways, "a", "b")
+	pod.Spec.Containers[0].Resources = guaranteed("100m", "64Mi")
+	pod.Spec.Containers[1].Resources = v1.ResourceRequirements{Requests: amount("50m", ""), Limits: amount("200m", "")}
+	s = statusFor(pod, viewOf(true, "a:run", "b:run"), nil)
+	want := v1.ResourceRequirements{Requests: amount("150m", "64Mi"), Limits: amount("300m", "")}
+	if d := cmp.Diff(want, *s.Resources); d != "" || !cmp.Equal(want.Requests, s.AllocatedResources) {
+		t.Errorf("%s, given %v", d, s.AllocatedResources)
+	}
+	if s := statusFor(podOfNames(v1.RestartPolicyAlways, "a"), viewOf(true, "a:run"), nil); s.Resources != nil || len(s.AllocatedResources) != 0 {
+		t.Errorf("nothing is %v %v", s.Resources, s.AllocatedResources)
+	}
 }

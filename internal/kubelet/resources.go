@@ -93,27 +93,31 @@ func hugepageName(size string) string {
 // podResources are the limits of the pod's own cgroup: the sum of its
 // containers', each kind only if every container has one.
 func podResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {
-	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
-	limited := func(name v1.ResourceName) bool {
-		if own := pod.Spec.Resources; own != nil && !isZero(own.Limits, name) {
-			return true
-		}
-		all := true
-		eachContainer(pod, func(c *v1.Container) { all = all && !isZero(c.Resources.Limits, name) })
-		return all
-	}
+	requests, limits := asked(pod), podLimits(pod)
 	r := &runtimeapi.LinuxContainerResources{CpuPeriod: cpuPeriod, CpuShares: milliToShares(requests.Cpu().MilliValue())}
 	if qos.GetPodQOS(pod) == v1.PodQOSBestEffort {
 		r.CpuShares = sharesLeast
 	}
-	if limited(v1.ResourceCPU) {
-		r.CpuQuota = milliToQuota(limits.Cpu().MilliValue())
-	}
-	if limited(v1.ResourceMemory) {
-		r.MemoryLimitInBytes = limits.Memory().Value()
-	}
+	r.CpuQuota = milliToQuota(limits.Cpu().MilliValue())
+	r.MemoryLimitInBytes = limits.Memory().Value()
 	return r
+}
+
+// podLimits are the limits of a pod: those that it has as a whole, and sums of
+// what all of its containers have.
+func podLimits(pod *v1.Pod) v1.ResourceList {
+	limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
+	for _, name := range resizable() {
+		if own := pod.Spec.Resources; own != nil && !isZero(own.Limits, name) {
+			continue
+		}
+		eachContainer(pod, func(c *v1.Container) {
+			if isZero(c.Resources.Limits, name) {
+				delete(limits, name)
+			}
+		})
+	}
+	return limits
 }
 
 func isZero(list v1.ResourceList, name v1.ResourceName) bool {

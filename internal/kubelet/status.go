@@ -24,7 +24,7 @@ type statusInput struct {
 	Final bool
 	Now   time.Time
 	// Resize are the conditions of a resize, PodSizes the limits of the pod's own
-	// cgroup, if they are known and the pod has resources as a whole.
+	// cgroup, if they are known.
 	Resize   []v1.PodCondition
 	PodSizes *sizes
 	// HostIPs are the node's addresses.
@@ -77,16 +77,17 @@ func makeStatus(in statusInput) v1.PodStatus {
 	return s
 }
 
-// podResources tells what a pod as a whole was given and has (KEP-2837, KEP-5419).
+// podResources tells what the pod as a whole was given and has, also where only its
+// containers ask for something (KEP-5419).
 func (in *statusInput) podResources(s *v1.PodStatus) {
-	s.AllocatedResources, s.Resources = nil, nil
-	own := in.Pod.Spec.Resources
-	if own == nil {
-		return
-	}
-	s.AllocatedResources, s.Resources = own.Requests.DeepCopy(), own.DeepCopy()
-	if in.PodSizes != nil {
-		s.Resources = in.PodSizes.actual(*own)
+	s.AllocatedResources, s.Resources = asked(in.Pod), nil
+	all := v1.ResourceRequirements{Requests: asked(in.Pod), Limits: podLimits(in.Pod)}
+	switch {
+	case len(all.Requests)+len(all.Limits) == 0:
+	case in.PodSizes != nil:
+		s.Resources = in.PodSizes.actual(all)
+	default:
+		s.Resources = &all
 	}
 }
 
