@@ -19,7 +19,7 @@ func budgets() map[string]budget {
 		"container init":             {3, 3},
 
 		"skiff-oci run / crun run":               {1, 1},
-		"container by the supervisor":            {8, 5},
+		"container by the supervisor":            {10, 5},
 		"container by the supervisor / crun run": {0.9, 0.7},
 		"container by the CRI / crun run":        {1.5, 1},
 		"exec / runc exec":                       {0.5, 0.5},
