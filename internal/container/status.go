@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 )
 
 func sandboxState(rec *sandboxRecord) runtimeapi.PodSandboxState {
@@ -55,7 +57,7 @@ func (s *Service) PodSandboxStatus(_ context.Context, req *runtimeapi.PodSandbox
 	if req.GetVerbose() {
 		info := map[string]any{"pid": rec.PID, "cgroupPath": rec.CgroupPath, "hostInterface": rec.HostInterface, "config": rec.Config}
 		if rec.Ready && !usesNode(netMode(rec.Config)) {
-			info["netns"] = namespacePath(rec.PID, specs.NetworkNamespace)
+			info["netns"] = namespace.Path(rec.PID, string(specs.NetworkNamespace))
 		}
 		info["runtimeSpec"] = s.sandboxSpec(rec)
 		resp.Info = infoMap(info)

@@ -1,9 +1,9 @@
 package container
 
 import (
-	"path/filepath"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 )
 
 // The verbose status shows the runtime specification under the name that it
@@ -31,10 +31,10 @@ func (s *Service) containerSpec(rec *containerRecord) *specs.Spec {
 		switch id := from[ns.Type]; {
 		case id == "":
 		case id == owner.ID && owner.Ready:
-			spec.Linux.Namespaces[i].Path = namespacePath(owner.PID, ns.Type)
+			spec.Linux.Namespaces[i].Path = namespace.Path(owner.PID, string(ns.Type))
 		case id != owner.ID:
 			if target, err := s.findContainer(id); err == nil {
-				spec.Linux.Namespaces[i].Path = namespacePath(target.rec.Load().PID, ns.Type)
+				spec.Linux.Namespaces[i].Path = namespace.Path(target.rec.Load().PID, string(ns.Type))
 			}
 		}
 	}
@@ -47,19 +47,8 @@ func (s *Service) sandboxSpec(rec *sandboxRecord) *specs.Spec {
 	spec := s.pauseRequest(rec).Spec
 	for i, ns := range spec.Linux.Namespaces {
 		if rec.Ready {
-			spec.Linux.Namespaces[i].Path = namespacePath(rec.PID, ns.Type)
+			spec.Linux.Namespaces[i].Path = namespace.Path(rec.PID, string(ns.Type))
 		}
 	}
 	return spec
-}
-
-func namespacePath(pid int, kind specs.LinuxNamespaceType) string {
-	name := string(kind)
-	switch kind {
-	case specs.NetworkNamespace:
-		name = "net"
-	case specs.MountNamespace:
-		name = "mnt"
-	}
-	return filepath.Join("/proc", itoa(pid), "ns", name)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/durable"
 )
 
 // mergedIn lists, one path a line, the kubeconfigs of people into which
@@ -24,7 +25,7 @@ func NoteMerged(cfg config.Config, path string) error {
 	if err != nil || slices.Contains(paths, path) {
 		return err
 	}
-	return replaceFile(mergedIn(&cfg), []byte(strings.Join(append(paths, path), "\n")+"\n"))
+	return durable.WriteFile(mergedIn(&cfg), []byte(strings.Join(append(paths, path), "\n")+"\n"), 0o600)
 }
 
 func merged(cfg *config.Config) ([]string, error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/durable"
 )
 
 // rememberedIn is where a running skiff notes what it was started with, so that
@@ -19,7 +20,7 @@ func remember(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("encoding the configuration: %w", err)
 	}
-	return replaceFile(rememberedIn(cfg), data)
+	return durable.WriteFile(rememberedIn(cfg), data, 0o600)
 }
 
 // recall returns what the skiff in cfg's data directory was last started with,

@@ -12,6 +12,7 @@ import (
 
 	"go.skiff.dev/skiff/internal/apiserver"
 	"go.skiff.dev/skiff/internal/controllers"
+	"go.skiff.dev/skiff/internal/kernel/durable"
 	"go.skiff.dev/skiff/internal/lifecycle"
 	"go.skiff.dev/skiff/internal/pki"
 	"go.skiff.dev/skiff/internal/scheduler"
@@ -119,7 +120,7 @@ func (d *daemon) writeKubeconfig(ctx context.Context, ready func()) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("making the directory of the kubeconfig: %w", err)
 	}
-	if err := replaceFile(file, data); err != nil {
+	if err := durable.WriteFile(file, data, 0o600); err != nil {
 		return err
 	}
 	ready()

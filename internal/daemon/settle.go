@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"go.skiff.dev/skiff/internal/config"
+	"go.skiff.dev/skiff/internal/kernel/durable"
 )
 
 // settled is what a skiff chose at its first start and keeps: the cluster's
@@ -79,28 +80,7 @@ func writeRanges(cfg *config.Config, file string) error {
 	if err != nil {
 		return fmt.Errorf("encoding the ranges: %w", err)
 	}
-	return replaceFile(file, data)
-}
-
-// replaceFile replaces a file in one step that survives a power cut.
-func replaceFile(name string, data []byte) error {
-	file, err := os.OpenFile(name+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	if err := os.Rename(name+".new", name); err != nil {
-		return fmt.Errorf("replacing %s: %w", name, err)
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return fmt.Errorf("syncing the directory of %s: %w", name, err)
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return durable.WriteFile(file, data, 0o600)
 }
 
 func keepRanges(cfg *config.Config, given map[string]bool, file string, data []byte) error {

@@ -11,6 +11,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"go.skiff.dev/skiff/internal/kernel/durable"
 )
 
 // allocation is what a pod was given on this node (KEP-1287). It is what the
@@ -94,28 +96,11 @@ func (k *Kubelet) findAllocation(pod *v1.Pod, v *view) (a *allocation, resized b
 	return allocationOf(pod), true, nil // a sandbox of a skiff that did not write it down
 }
 
-// saveAllocation writes down what a pod was given, the way that survives a power
-// cut: write, fsync, rename, fsync of the directory.
+// saveAllocation writes down what a pod was given.
 func (k *Kubelet) saveAllocation(pod *v1.Pod, a *allocation) error {
 	dir := k.podDir(string(pod.UID))
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, allocationFile)
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(a.text())
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.WriteFile(filepath.Join(dir, allocationFile), []byte(a.text()), 0o600)
 }

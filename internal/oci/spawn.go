@@ -217,18 +217,19 @@ func (s *spawn) staged() bool {
 
 func (s *spawn) fork() (*child, error) {
 	exe, files, args := s.exe, s.files, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}
-	entrance := len(s.tasks) > 0 && !s.brief
-	if len(s.tasks) > 0 && s.brief {
+	throughEntrance := false
+	switch {
+	case len(s.tasks) == 0:
+	case s.brief:
 		args = append(args, strconv.Itoa(len(files)), strconv.Itoa(len(s.tasks)))
 		files = append(slices.Clone(files), s.tasks...)
-	}
-	if entrance {
+	default:
 		entrance, with, err := s.entrance()
 		if err != nil {
 			return nil, err
 		}
 		defer entrance.Close()
-		exe, files = entrance, with
+		exe, files, throughEntrance = entrance, with, true
 	}
 	fds := make([]uintptr, len(files))
 	for i, f := range files {
@@ -256,7 +257,7 @@ func (s *spawn) fork() (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
-	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: entrance}, nil
+	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: throughEntrance}, nil
 }
 
 // mayDropGroups tells whether a process, or for "self" one in a new user namespace of ours, can change its groups: a user

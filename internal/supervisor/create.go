@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
 	"go.skiff.dev/skiff/internal/oci"
 )
@@ -181,18 +182,6 @@ func (s *server) openNamespaces(join map[specs.LinuxNamespaceType]string) (map[s
 	return files, nil
 }
 
-// namespaceFiles are the names below /proc/PID/ns.
-func namespaceFile(kind specs.LinuxNamespaceType) string {
-	switch kind {
-	case specs.NetworkNamespace:
-		return "net"
-	case specs.MountNamespace:
-		return "mnt"
-	default:
-		return string(kind)
-	}
-}
-
 // alive tells whether init has not ended: then its pid was its own until now. One
 // that has ended before this supervisor began, or is deleted, has no pidfd.
 func (e *entry) alive() bool {
@@ -205,7 +194,7 @@ func (e *entry) openNamespace(kind specs.LinuxNamespaceType) (*os.File, error) {
 	if e.rec.Phase == PhaseExited {
 		return nil, fmt.Errorf("joining the %s namespace: %w", kind, stateError(e.rec.ID, PhaseExited, "running"))
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", e.rec.PID, namespaceFile(kind)))
+	f, err := os.Open(namespace.Path(e.rec.PID, string(kind)))
 	if err != nil {
 		return nil, fmt.Errorf("joining the %s namespace of container %q: %w", kind, e.rec.ID, err)
 	}

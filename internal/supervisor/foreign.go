@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"go.skiff.dev/skiff/internal/kernel/cgroup"
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
 	"go.skiff.dev/skiff/internal/oci"
 )
@@ -146,7 +147,7 @@ func (s *server) foreignSpec(m *createMessage, spec *specs.Spec, plan *monitorPl
 			return nil, nil, fmt.Errorf("joining a namespace: %w", err)
 		}
 		state := other.public.Load()
-		out.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/%s", state.PID, namespaceFile(ns.Type))
+		out.Linux.Namespaces[i].Path = namespace.Path(state.PID, string(ns.Type))
 		joined = append(joined, other)
 	}
 	for i, image := range m.Images {

@@ -178,8 +178,11 @@ func removeBundle(bundle string) {
 const oldSpec = "1.0.2"
 
 // makeBundle makes a bundle of Debian's static busybox that runs a program.
-func makeBundle(args ...string) (string, error) {
-	return makeBundleOf(&specs.Spec{
+func makeBundle(args ...string) (string, error) { return makeBundleOf(bareSpec(args...)) }
+
+// bareSpec is a configuration with the least that a container has.
+func bareSpec(args ...string) *specs.Spec {
+	return &specs.Spec{
 		Version: oldSpec,
 		Root:    &specs.Root{Path: "rootfs"},
 		Process: &specs.Process{Cwd: "/", Args: args, Env: []string{"PATH=/bin"}},
@@ -193,7 +196,7 @@ func makeBundle(args ...string) (string, error) {
 			},
 			CgroupsPath: fmt.Sprintf("/skiff-perf-%d", os.Getpid()),
 		},
-	})
+	}
 }
 
 // makeBundleOf makes a bundle with that configuration; its root is "rootfs".

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"go.skiff.dev/skiff/internal/kernel/namespace"
 	"go.skiff.dev/skiff/test/testimage"
 )
 
@@ -202,8 +203,9 @@ func (l layer) sameBundle(ctx context.Context, box string, config *runtimeapi.Po
 	}
 	for i := range spec.Linux.Namespaces {
 		ns := &spec.Linux.Namespaces[i]
-		if file, ok := map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts"}[ns.Type]; ok {
-			ns.Path = fmt.Sprintf("/proc/%d/ns/%s", pause, file)
+		switch ns.Type {
+		case specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace:
+			ns.Path = namespace.Path(pause, string(ns.Type))
 		}
 	}
 	spec.Linux.CgroupsPath = fmt.Sprintf("/skiff-perf-%d", os.Getpid())

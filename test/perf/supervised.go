@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"go.skiff.dev/skiff/internal/supervisor"
 )
@@ -20,15 +17,12 @@ const turns = 10
 // measureSupervised makes, runs and removes a container by a supervisor, and
 // the same configuration by crun in turns.
 func measureSupervised(ctx context.Context) (_ []result, err error) {
-	bundle, err := makeBundle("/bin/true")
+	spec := bareSpec("/bin/true")
+	bundle, err := makeBundleOf(spec)
 	if err != nil {
 		return nil, err
 	}
 	defer removeBundle(bundle)
-	spec, err := specOf(bundle)
-	if err != nil {
-		return nil, err
-	}
 	crun := peer(ctx, "crun", bundle)
 	dir := stateDir(bundle)
 	c, err := supervisor.Connect(ctx, supervisor.Options{
@@ -64,15 +58,6 @@ func measureSupervised(ctx context.Context) (_ []result, err error) {
 		results = append(results, share("container by the supervisor / crun run", own, theirs))
 	}
 	return results, nil
-}
-
-func specOf(bundle string) (*specs.Spec, error) {
-	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
-	if err != nil {
-		return nil, err
-	}
-	spec := new(specs.Spec)
-	return spec, json.Unmarshal(data, spec)
 }
 
 // supervised is a container's whole life.

@@ -94,11 +94,14 @@ func (d *Directory) Run(ctx context.Context, ready func()) error {
 	d.known = d.load()
 	w := d.watch()
 	ready()
-	d.scan(ctx, true)
+	busy := d.scan(ctx, true)
 	close(d.looked)
 	pause := firstPause
 	again := time.NewTimer(pause)
 	defer again.Stop()
+	if !busy {
+		again.Stop()
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -94,18 +93,14 @@ func (m *Manager) Roomy() bool {
 
 // quota is the CPU time in 100,000 us, or very much.
 func (m *Manager) quota() uint64 {
-	const usual = 100_000
-	if m.Layout.V2 {
-		v, _ := read(m.dirs[0], "cpu.max")
-		var quota, period uint64
-		if n, _ := fmt.Sscan(v, &quota, &period); n == 2 && period > 0 {
-			return quota * usual / period
-		}
-	} else if d := m.Dir("cpu"); d != "" {
-		quota, period := number(d, "cpu.cfs_quota_us"), number(d, "cpu.cfs_period_us")
-		if quota > 0 && period > 0 {
-			return quota * usual / period
-		}
+	var quota, period uint64
+	if d := m.Dir("cpu"); m.Layout.V2 {
+		quota, period = bandwidth(d)
+	} else if d != "" {
+		quota, period = number(d, "cpu.cfs_quota_us"), number(d, "cpu.cfs_period_us")
 	}
-	return math.MaxUint64
+	if quota == 0 || period == 0 {
+		return math.MaxUint64
+	}
+	return quota * 100_000 / period
 }

@@ -43,6 +43,15 @@ func ByType(t string) (Kind, bool) {
 	return Kind{}, false
 }
 
+// Path is where the kernel shows a process's namespace of a kind by runtime-spec's word. What is no kind is nowhere.
+func Path(pid int, t string) string {
+	file := t
+	if k, ok := ByType(t); ok {
+		file = k.File
+	}
+	return "/proc/" + strconv.Itoa(pid) + "/ns/" + file
+}
+
 // Open opens the namespace file at path and checks that it is a namespace of the kind wanted (NS_GET_NSTYPE, Linux 4.11).
 func Open(path string, k Kind) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
