@@ -37,7 +37,9 @@ type statusEntry struct {
 	want *v1.PodStatus
 	// gone: delete the object after the write.
 	gone bool
-	busy bool
+	// ending: the pod was deleted when the status was made.
+	ending bool
+	busy   bool
 	// later flushes a status that may settle first.
 	later  *time.Timer
 	closed bool
@@ -65,17 +67,23 @@ func (s *statusWriter) publish(pod *v1.Pod, status v1.PodStatus, gone bool) {
 		return
 	}
 	status.Conditions = slices.Clone(status.Conditions) // the writer adds to them
-	e.want, e.gone = &status, e.gone || gone
-	wait := passing(&e.api.Status, &status, pod.DeletionTimestamp != nil)
-	switch {
-	case e.busy:
-	case !e.gone && wait > 0:
-		if e.later == nil {
-			e.later = time.AfterFunc(wait, func() { s.flush(e) })
-		}
-	default:
+	e.want, e.gone, e.ending = &status, e.gone || gone, pod.DeletionTimestamp != nil
+	if !e.busy && !s.settles(e) {
 		s.begin(e)
 	}
+}
+
+// settles reports whether what is wanted may wait for what comes next, and sees to
+// it that it does not wait for long; s.mu is held.
+func (s *statusWriter) settles(e *statusEntry) bool {
+	wait := passing(&e.api.Status, e.want, e.ending)
+	if e.gone || wait == 0 {
+		return false
+	}
+	if e.later == nil {
+		e.later = time.AfterFunc(wait, func() { s.flush(e) })
+	}
+	return true
 }
 
 // begin starts a write; s.mu is held.
@@ -143,7 +151,7 @@ func (s *statusWriter) forget(uid types.UID) {
 	}
 }
 
-// write writes until nothing is wanted any more.
+// write writes until nothing is wanted any more, or what is may wait.
 func (s *statusWriter) write(e *statusEntry) {
 	for {
 		s.slots <- struct{}{}
@@ -162,29 +170,28 @@ func (s *statusWriter) write(e *statusEntry) {
 			err = s.delete(api)
 		}
 		<-s.slots
-		if again := s.done(e, want, err); again > 0 {
-			time.AfterFunc(again, func() { s.write(e) })
+		if !s.done(e, want, err) {
 			return
 		}
 	}
 }
 
-// done notes how a write went; what failed is wanted again after the time that
-// it returns, if nothing newer is.
-func (s *statusWriter) done(e *statusEntry, want *v1.PodStatus, err error) time.Duration {
-	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) && e.gone {
-		s.mu.Lock()
-		e.fails.reset()
-		s.mu.Unlock()
-		return 0
-	}
-	s.log.Warn("writing pod status", "pod", podName(e.api), "err", err)
+// done notes how a write went and reports whether the next one is due. What failed
+// is wanted again after some time, if nothing newer is.
+func (s *statusWriter) done(e *statusEntry, want *v1.PodStatus, err error) (next bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) && e.gone {
+		e.fails.reset()
+		e.busy = e.want != nil && !s.settles(e)
+		return e.busy
+	}
+	s.log.Warn("writing pod status", "pod", podName(e.api), "err", err)
 	if e.want == nil {
 		e.want = want
 	}
-	return e.fails.next()
+	time.AfterFunc(e.fails.next(), func() { s.write(e) })
+	return false
 }
 
 // writeTimeout bounds one request: the API server may be stopping.
