@@ -52,7 +52,7 @@ func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containe
 		s.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(r.StartedAt)}
 		started := c.StartupProbe == nil || m.Started == r.ID
 		s.Started = &started
-		s.Ready = started && (c.ReadinessProbe == nil || m.Ready == r.ID)
+		s.Ready = serves(in.Pod, c) && started && (c.ReadinessProbe == nil || m.Ready == r.ID)
 	case !r.ended():
 		s.State.Waiting = in.notStarted()
 		if m.Waiting != nil {
@@ -70,6 +70,12 @@ func (in *statusInput) state(s *v1.ContainerStatus, c *v1.Container, r *containe
 		// A plain init container that succeeded counts as ready.
 		s.Ready = isInit(in.Pod, c.Name) && !isSidecar(c) && r.succeeded()
 	}
+}
+
+// serves reports whether a container can be ready while it runs. As upstream, one that is to
+// end, an init container that is no sidecar, is ready by its success, and an ephemeral one never.
+func serves(pod *v1.Pod, c *v1.Container) bool {
+	return isSidecar(c) || !isInit(pod, c.Name) && !isEphemeral(pod, c.Name)
 }
 
 // notStarted is why a container waits that was not tried yet. As upstream, it

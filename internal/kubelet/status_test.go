@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,42 @@ func TestPhaseAndReadiness(t *testing.T) {
 				t.Errorf("times or addresses are missing: %+v", s)
 			}
 		})
+	}
+}
+
+// TestReadyWhileItRuns: an init container that is no sidecar is ready when it has succeeded, not before.
+func TestReadyWhileItRuns(t *testing.T) {
+	pod := podOfNames("Always", "i", "s", "a")
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "e"}}}
+	for _, c := range []struct {
+		records []string
+		ready   string // names of ready containers
+		waits   string // for which init containers
+	}{
+		{[]string{"i:run"}, "", "[i s]"},
+		{[]string{"i:1", "i:run:1"}, "", "[i s]"},
+		{[]string{"i:ok"}, "i", "[s]"},
+		{[]string{"i:ok", "s:run", "a:run", "e:run"}, "i s a", ""},
+	} {
+		s := statusFor(pod, viewOf(true, c.records...), nil)
+		var ready []string
+		for _, all := range [][]v1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+			for i := range all {
+				if all[i].Ready {
+					ready = append(ready, all[i].Name)
+				}
+			}
+		}
+		if got := strings.Join(ready, " "); got != c.ready {
+			t.Errorf("%v: ready are %q, want %q", c.records, got, c.ready)
+		}
+		want := ""
+		if c.waits != "" {
+			want = "containers with incomplete status: " + c.waits
+		}
+		if got := conditionOf(s, v1.PodInitialized).Message; got != want {
+			t.Errorf("%v: initialized: %q, want %q", c.records, got, want)
+		}
 	}
 }
 
