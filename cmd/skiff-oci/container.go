@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -104,8 +103,8 @@ func (a *app) delete(args []string) (int, error) {
 	}
 	c, err := a.load(fs.Arg(0))
 	if errors.Is(err, oci.ErrNotFound) {
-		if *force { // a create that was killed early leaves a directory without a record; Load has looked at the id
-			return 0, os.RemoveAll(filepath.Join(a.root, fs.Arg(0)))
+		if *force { // a create that was killed early leaves a directory without a record
+			return 0, oci.RemoveUnfinished(a.root, fs.Arg(0))
 		}
 		return 1, err
 	}

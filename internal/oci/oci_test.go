@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		case "init":
 			runtime.LockOSThread()
 			InitMain(os.Args[2:])
+		case "create-and-die":
+			createAndDie(os.Args[2:])
 		}
 	}
 	os.Exit(m.Run())

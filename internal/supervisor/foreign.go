@@ -365,47 +365,6 @@ func (f *foreign) Exec(_ context.Context, o oci.ExecOptions) (*oci.Process, erro
 	return &oci.Process{PID: made.container, PIDFD: made.pidfd, Console: made.console}, nil
 }
 
-// sweepForeign removes containers of other runtimes whose create was never
-// answered: their bundle has no record. A runtime may hang, so nobody waits for it; the ids stay taken meanwhile.
-func (s *server) sweepForeign() {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "foreign"))
-	if err != nil {
-		return
-	}
-	for _, d := range entries {
-		if s.known(d.Name()) {
-			continue
-		}
-		e := &entry{exited: make(chan struct{})}
-		e.rec.ID = d.Name()
-		s.mu.Lock()
-		s.entries[e.rec.ID] = e // invisible, as it is never published
-		s.mu.Unlock()
-		go func() {
-			defer s.forget(e)
-			if err := s.sweepOne(e.rec.ID); err != nil {
-				s.log.Warn("unfinished container not removed", "container", e.rec.ID, "err", err)
-			}
-		}()
-	}
-}
-
-func (s *server) sweepOne(id string) error {
-	rec := &record{Container: Container{ID: id}}
-	plan, spec := &monitorPlan{}, &specs.Spec{}
-	dir := s.foreignDir(id)
-	if readJSON(filepath.Join(dir, "plan.json"), plan) == nil && readJSON(filepath.Join(dir, "config.json"), spec) == nil && spec.Linux != nil {
-		rec.Runtime, rec.CgroupPath = plan.Runtime, spec.Linux.CgroupsPath
-		if f, err := s.foreign(rec); err == nil {
-			if err := f.Delete(true); err != nil {
-				return errors.Join(err, os.RemoveAll(dir))
-			}
-			return nil
-		}
-	}
-	return os.RemoveAll(dir)
-}
-
 func readJSON(path string, into any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/kernel/mount"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/oci"
 )
 
 // A container of a foreign OCI runtime (runc, crun, runsc) is no child of the
@@ -75,8 +77,9 @@ func Monitor(args []string) int {
 		return exitUsage
 	}
 	plan := &monitorPlan{}
-	err := readJSON(args[0], plan)
+	held, err := plan.take(args[0])
 	if err == nil {
+		defer held.Close()
 		err = plan.run(filepath.Dir(args[0]))
 	}
 	pid := 0
@@ -101,6 +104,83 @@ func Monitor(args []string) int {
 		}
 	}
 	return exit.Code
+}
+
+// take reads the plan and locks it for as long as the monitor lives: who sweeps what a killed supervisor had begun finds
+// the monitor by that, and one that comes late finds the plan locked or gone.
+func (p *monitorPlan) take(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	}
+	if err == nil && st.Nlink == 0 {
+		err = unix.ENOENT
+	}
+	if err == nil {
+		err = json.NewDecoder(f).Decode(p)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("taking the plan %q: %w", path, err)
+	}
+	return f, nil
+}
+
+// endMonitor ends the monitor that has a plan, if one has, and keeps others from taking it until the file is closed.
+func endMonitor(plan *os.File) error {
+	for {
+		err := unix.FcntlFlock(plan.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return os.NewSyscallError("fcntl F_OFD_SETLK", err)
+		}
+		pid, err := lockHolder(plan)
+		if err != nil {
+			return err
+		}
+		if pid == 0 { // it has just ended
+			continue
+		}
+		if err := killHolder(plan, pid); err != nil {
+			return err
+		}
+	}
+}
+
+// lockHolder is the process that has a file locked, 0 if none has.
+func lockHolder(f *os.File) (int, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
+		return 0, os.NewSyscallError("fcntl F_GETLK", err)
+	}
+	if lock.Type == unix.F_UNLCK {
+		return 0, nil
+	}
+	return int(lock.Pid), nil
+}
+
+func killHolder(f *os.File, pid int) error {
+	process, err := pidfd.Open(pid, 0)
+	if errors.Is(err, pidfd.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer process.Close()
+	if now, err := lockHolder(f); err != nil || now != pid { // the pid may be another's by now
+		return err
+	}
+	if err := pidfd.Signal(process, unix.SIGKILL); err != nil && !errors.Is(err, pidfd.ErrGone) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killTime)
+	defer cancel()
+	return oci.WaitGone(ctx, process)
 }
 
 // run runs the runtime to its end.

@@ -31,8 +31,8 @@ func (s *server) recover() error {
 		f.close()
 	}
 	s.left = nil
-	s.recoverUnrecorded(bad)
-	s.sweepForeign()
+	s.rebuildDamaged(bad)
+	s.sweep()
 	return nil
 }
 
@@ -162,34 +162,19 @@ func (s *server) resumeStreams(e *entry) error {
 	return nil
 }
 
-// recoverUnrecorded handles containers of the runtime that have no good record:
-// those whose create was never answered are removed, those whose record is
-// damaged are known again by what the kernel tells.
-func (s *server) recoverUnrecorded(bad map[string]error) {
-	all, err := oci.List(s.ociDir)
-	if err != nil {
-		s.log.Warn("runtime state not wholly read", "err", err)
-	}
-	for _, c := range all {
-		if s.known(c.ID) {
+// rebuildDamaged knows containers whose record is damaged again by what the runtime's state and the kernel tell. What
+// stays unknown is swept.
+func (s *server) rebuildDamaged(bad map[string]error) {
+	for id, cause := range bad {
+		c, err := oci.Load(s.ociDir, id)
+		if err == nil {
+			err = s.rebuild(c)
+		}
+		if err == nil {
+			s.log.Warn("record is damaged; it is made anew", "container", id, "err", cause)
 			continue
 		}
-		if cause, damaged := bad[c.ID]; damaged {
-			s.log.Warn("record is damaged; it is made anew", "container", c.ID, "err", cause)
-			if s.rebuild(c) == nil {
-				continue
-			}
-		}
-		if err := c.Delete(true); err != nil {
-			s.log.Warn("unfinished container not removed", "container", c.ID, "err", err)
-		}
-		_ = s.records.remove(c.ID)
-	}
-	for id, cause := range bad {
-		if !s.known(id) {
-			s.log.Warn("record is damaged; it is removed", "container", id, "err", cause)
-			_ = s.records.remove(id)
-		}
+		s.log.Warn("record is damaged; it is removed", "container", id, "err", cause)
 	}
 }
 

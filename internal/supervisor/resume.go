@@ -35,7 +35,7 @@ func (s *server) resume(fd int) error {
 	for i := range h.Sessions {
 		s.resumeSession(&h.Sessions[i])
 	}
-	s.sweepForeign() // the predecessor may have been at it
+	s.sweep() // the predecessor may have been at it
 	if asker, err := newConn(keptFD(h.Asker)); err == nil {
 		s.reply(asker, response{})
 		asker.close()
