@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,7 +19,11 @@ import (
 func (s *Service) loadRecords() {
 	eachDir(s.sandboxesDir(), func(id, dir string) {
 		rec := &sandboxRecord{}
-		if err := loadRecord(dir, rec); err != nil || rec.ID != id || rec.Config.GetMetadata() == nil {
+		err := loadRecord(dir, rec)
+		if err == nil {
+			err = whole(id, rec.ID, rec.Config.GetMetadata() != nil)
+		}
+		if err != nil {
 			s.discard("sandbox", id, dir, err)
 			return
 		}
@@ -30,7 +35,14 @@ func (s *Service) loadRecords() {
 	})
 	eachDir(s.containersDir(), func(id, dir string) {
 		rec := &containerRecord{}
-		if err := loadRecord(dir, rec); err != nil || rec.ID != id || rec.Config.GetMetadata() == nil || s.sandboxes[rec.SandboxID] == nil {
+		err := loadRecord(dir, rec)
+		if err == nil {
+			err = whole(id, rec.ID, rec.Config.GetMetadata() != nil)
+		}
+		if err == nil && s.sandboxes[rec.SandboxID] == nil {
+			err = fmt.Errorf("its sandbox %q is not there (lost, or removed because its own record was damaged)", rec.SandboxID)
+		}
+		if err != nil {
 			s.discard("container", id, dir, err)
 			return
 		}
@@ -40,6 +52,17 @@ func (s *Service) loadRecords() {
 		s.containers[id] = newContainer(rec)
 		s.names[containerName(rec.SandboxID, rec.Config.GetMetadata())] = id
 	})
+}
+
+// whole tells what is wrong with a record that could be read.
+func whole(id, named string, hasMetadata bool) error {
+	switch {
+	case named != id:
+		return fmt.Errorf("it is of %q", named)
+	case !hasMetadata:
+		return errors.New("it has no metadata")
+	}
+	return nil
 }
 
 // lost marks a container that no one has seen end.
@@ -60,8 +83,8 @@ func eachDir(parent string, visit func(id, dir string)) {
 // discard removes what has no whole record: the remains of a call that never
 // answered, or a record that the disk lost.
 func (s *Service) discard(kind, id, dir string, cause error) {
-	if !os.IsNotExist(cause) {
-		s.log.Warn("record is damaged; it is removed", "kind", kind, "id", id, "err", cause)
+	if !errors.Is(cause, os.ErrNotExist) {
+		s.log.Warn("record cannot be used; what it tells of is ended and removed, and its pod is made anew", "kind", kind, "id", id, "err", cause)
 	}
 	if err := removeDir(dir); err != nil {
 		s.log.Warn("directory without a record not removed", "dir", dir, "err", err)
