@@ -71,13 +71,16 @@ func imagePrune(c *command) *cobra.Command {
 	var unused time.Duration
 	cmd := &cobra.Command{
 		Use: "prune", Short: "Remove images without a name that no container uses",
+		Long: "Remove images that no container uses, for its root or as a volume, and that have no name: whose tags other images have\n" +
+			"by now. One that was pulled by its digest (NAME@sha256:...) has that for a name and stays. With --all images with a\n" +
+			"name go, too. Pinned images stay in any case.",
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.images(cmd)
 			if err != nil {
 				return err
 			}
-			pruned, err := client.Prune(cmd.Context(), image.PruneOptions{Untagged: !all, UnusedFor: unused})
+			pruned, err := client.Prune(cmd.Context(), image.PruneOptions{Nameless: !all, UnusedFor: unused})
 			if err != nil {
 				return err
 			}

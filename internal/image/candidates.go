@@ -9,13 +9,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // candidates reads what images an archive holds. Docker's containerd store
 // writes both index.json and manifest.json; then the index is read, as it has
 // digests, and names of manifest.json are added.
-func (s *Store) candidates(a archive, want ocispec.Platform) ([]*candidate, error) {
+func (s *Store) candidates(a archive, want wanted) ([]*candidate, error) {
 	index, err := a.document("index.json", s.limits.Manifest)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("index.json: %w", err)
@@ -47,7 +46,7 @@ type dockerImage struct {
 	Layers   []string
 }
 
-func (s *Store) fromDocker(a archive, data []byte, want ocispec.Platform) ([]*candidate, error) {
+func (s *Store) fromDocker(a archive, data []byte, want wanted) ([]*candidate, error) {
 	var list []dockerImage
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("%w: manifest.json is not the list of images that `docker save` writes: %w", ErrInvalidArchive, jsonFault(err))
@@ -78,7 +77,7 @@ func jsonFault(err error) error {
 	return fmt.Errorf("field %q is of type %s", kind.Field, kind.Value)
 }
 
-func (s *Store) dockerCandidate(a archive, d dockerImage, want ocispec.Platform) (*candidate, error) {
+func (s *Store) dockerCandidate(a archive, d dockerImage, want wanted) (*candidate, error) {
 	refs, err := parseRefs(d.RepoTags)
 	if err != nil {
 		return nil, fmt.Errorf("manifest.json: %w", err)

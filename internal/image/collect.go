@@ -70,7 +70,7 @@ func (s *Store) untag(img *Image, name string) bool {
 		if !slices.Contains(img.Digests, full) || len(img.Tags) == 0 {
 			return false
 		}
-		img.Digests = slices.DeleteFunc(img.Digests, func(d string) bool { return d == full })
+		img.dropDigests(func(d string) bool { return d == full })
 		return true
 	}
 	if !slices.Contains(img.Tags, ref.Tagged()) || len(img.Tags) < 2 {
@@ -80,9 +80,13 @@ func (s *Store) untag(img *Image, name string) bool {
 	// Digests of a repository go with the last of its tags.
 	prefix := ref.Name() + ":"
 	if !slices.ContainsFunc(img.Tags, func(t string) bool { return strings.HasPrefix(t, prefix) }) {
-		img.Digests = slices.DeleteFunc(img.Digests, func(d string) bool { return strings.HasPrefix(d, ref.Name()+"@") })
+		img.dropDigests(func(d string) bool { return strings.HasPrefix(d, ref.Name()+"@") })
 	}
 	return true
+}
+
+func (img *Image) dropDigests(drop func(string) bool) {
+	img.Digests, img.ByDigest = slices.DeleteFunc(img.Digests, drop), slices.DeleteFunc(img.ByDigest, drop)
 }
 
 // PruneOptions say what Prune may remove.
@@ -91,8 +95,8 @@ type PruneOptions struct {
 	UnusedFor time.Duration
 	// Bytes to free; 0 frees all that may be freed. Least recently used first.
 	Bytes int64
-	// Untagged removes only images without a tag.
-	Untagged bool
+	// Nameless removes only images that have no tag (any more) and were not pulled by their digest.
+	Nameless bool
 }
 
 // Prune removes images that no lease holds, least recently used first, and
@@ -152,7 +156,7 @@ func (s *Store) pruneOrder(opts PruneOptions) []*Image {
 	var out []*Image
 	newest := s.now().Add(-opts.UnusedFor)
 	for _, img := range s.images {
-		if img.Pinned || opts.Untagged && len(img.Tags) > 0 || img.used().After(newest) || len(s.leaseKeys(img.ID)) > 0 {
+		if img.Pinned || opts.Nameless && len(img.Tags)+len(img.ByDigest) > 0 || img.used().After(newest) || len(s.leaseKeys(img.ID)) > 0 {
 			continue
 		}
 		out = append(out, img)

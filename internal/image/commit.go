@@ -134,6 +134,9 @@ func (s *Store) giveName(img *Image, ref Reference, manifest, index digest.Diges
 	for _, d := range []digest.Digest{manifest, index} {
 		if d != "" {
 			img.Digests = addSorted(img.Digests, ref.Name()+"@"+string(d))
+			if d == ref.Digest {
+				img.ByDigest = addSorted(img.ByDigest, ref.Name()+"@"+string(d))
+			}
 		}
 	}
 }

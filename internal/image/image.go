@@ -45,6 +45,9 @@ type Image struct {
 	// Digests are full names with a manifest digest, such as
 	// "docker.io/library/busybox@sha256:...".
 	Digests []string `json:"digests,omitempty"`
+	// ByDigest are those of Digests by which the image was pulled. They are
+	// names that somebody wanted; the others say what a tag meant.
+	ByDigest []string `json:"byDigest,omitempty"`
 	// Size is the size of the unpacked layers and the blobs in bytes.
 	Size int64 `json:"size"`
 	// Platform is what the image was built for.

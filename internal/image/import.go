@@ -63,15 +63,11 @@ func (s *Store) importReader(ctx context.Context, r io.Reader, opts ImportOption
 // importFrom picks the images out of an archive, brings their layers into the
 // store, and commits them.
 func (s *Store) importFrom(ctx context.Context, st *stage, a archive, opts ImportOptions, ev *events) ([]Image, error) {
-	want := opts.Platform
-	if want.OS == "" {
-		want = s.opts.Platform
-	}
 	a, err := s.asLayout(a)
 	if err != nil {
 		return nil, err
 	}
-	cands, err := s.candidates(a, want)
+	cands, err := s.candidates(a, s.wanted(opts.Platform))
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ type layoutPick struct {
 }
 
 // fromLayout reads the images of an OCI image layout that are for platform want.
-func (s *Store) fromLayout(a archive, data []byte, want ocispec.Platform) ([]*candidate, error) {
+func (s *Store) fromLayout(a archive, data []byte, want wanted) ([]*candidate, error) {
 	top, err := parseManifest(data, "")
 	if err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
@@ -128,7 +128,7 @@ func (s *Store) fromLayout(a archive, data []byte, want ocispec.Platform) ([]*ca
 	return mergeSame(out), nil
 }
 
-func (s *Store) layoutCandidate(a archive, desc ocispec.Descriptor, want ocispec.Platform) (*candidate, error) {
+func (s *Store) layoutCandidate(a archive, desc ocispec.Descriptor, want wanted) (*candidate, error) {
 	refs := layoutNames(desc)
 	what := string(desc.Digest)
 	if len(refs) > 0 {
@@ -175,7 +175,7 @@ func (s *Store) fillFromManifest(c *candidate, m manifestDoc) error {
 }
 
 // descend follows indexes down to the manifest for the platform.
-func (s *Store) descend(a archive, desc ocispec.Descriptor, want ocispec.Platform, what string, depth int) (layoutPick, []byte, manifestDoc, error) {
+func (s *Store) descend(a archive, desc ocispec.Descriptor, want wanted, what string, depth int) (layoutPick, []byte, manifestDoc, error) {
 	if depth > maxIndexDepth {
 		return layoutPick{}, nil, manifestDoc{}, fmt.Errorf("%w: indexes nested deeper than %d", ErrInvalidArchive, maxIndexDepth)
 	}
@@ -198,7 +198,7 @@ func (s *Store) descend(a archive, desc ocispec.Descriptor, want ocispec.Platfor
 
 // pickPlatform chooses an index's manifest: the best variant of the wanted
 // platform, the first among equals; one without a platform only if it is alone.
-func pickPlatform(m manifestDoc, want ocispec.Platform, what string) (ocispec.Descriptor, error) {
+func pickPlatform(m manifestDoc, want wanted, what string) (ocispec.Descriptor, error) {
 	var have []string
 	var best *ocispec.Descriptor
 	images := 0
@@ -211,7 +211,7 @@ func pickPlatform(m manifestDoc, want ocispec.Platform, what string) (ocispec.De
 			continue
 		}
 		have = append(have, platformName(*d.Platform))
-		if matches(want, *d.Platform) && (best == nil || variant(*d.Platform) > variant(*best.Platform)) {
+		if matches(want.Platform, *d.Platform) && (best == nil || variant(*d.Platform) > variant(*best.Platform)) {
 			best = &m.Manifests[i]
 		}
 	}
@@ -225,8 +225,11 @@ func pickPlatform(m manifestDoc, want ocispec.Platform, what string) (ocispec.De
 			}
 		}
 	}
+	if want.asked {
+		return ocispec.Descriptor{}, fmt.Errorf("%w: %s has %s, asked for is %s", ErrPlatform, what, strings.Join(have, ", "), platformName(want.Platform))
+	}
 	return ocispec.Descriptor{}, fmt.Errorf("%w: %s has %s, this node is %s; get a variant for %s",
-		ErrPlatform, what, strings.Join(have, ", "), platformName(want), platformName(want))
+		ErrPlatform, what, strings.Join(have, ", "), platformName(want.Platform), platformName(want.Platform))
 }
 
 // notAnImage sorts out what builders put beside images: attestations,

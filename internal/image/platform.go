@@ -53,14 +53,31 @@ func matches(want, have ocispec.Platform) bool {
 // the fields empty, and such an image runs everywhere else.
 func unnamed(p ocispec.Platform) bool { return p.OS == "" && p.Architecture == "" }
 
-func checkPlatform(what string, have, want ocispec.Platform) error {
-	if matches(want, have) || unnamed(have) {
+// wanted is what an image has to be for: this node, or what was asked for.
+type wanted struct {
+	ocispec.Platform
+	asked bool
+}
+
+// wanted is the platform that was asked for, if one was.
+func (s *Store) wanted(asked ocispec.Platform) wanted {
+	if asked.OS == "" {
+		return wanted{Platform: s.opts.Platform}
+	}
+	return wanted{asked, true}
+}
+
+func checkPlatform(what string, have ocispec.Platform, want wanted) error {
+	if matches(want.Platform, have) || unnamed(have) {
 		return nil
+	}
+	if want.asked {
+		return fmt.Errorf("%w: %s is for %s, asked for is %s", ErrPlatform, what, platformName(have), platformName(want.Platform))
 	}
 	// The variant of this machine is the best that it can run; hardly any image has just that.
 	base := platformName(ocispec.Platform{OS: want.OS, Architecture: want.Architecture})
 	return fmt.Errorf("%w: %s is for %s, this node is %s; get the image for %s (docker pull --platform %s)",
-		ErrPlatform, what, platformName(have), platformName(want), base, base)
+		ErrPlatform, what, platformName(have), platformName(want.Platform), base, base)
 }
 
 func platformName(p ocispec.Platform) string {

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func TestVariants(t *testing.T) {
 		{"v2", "none", []string{"v3", "v4"}},
 		{"", "none", []string{"v2"}},
 	} {
-		got, err := pickPlatform(index(c.has...), ocispec.Platform{OS: "linux", Architecture: "amd64", Variant: c.node}, "x")
+		got, err := pickPlatform(index(c.has...), wanted{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64", Variant: c.node}}, "x")
 		switch {
 		case c.want == "none":
 			if err == nil || !strings.Contains(err.Error(), "linux/amd64") {
@@ -96,6 +97,25 @@ func TestNoLayers(t *testing.T) {
 		other := openStore(t, Options{Dir: filepath.Join(t.TempDir(), "other")})
 		if imgs, err := other.Import(t.Context(), &again, ImportOptions{}); err != nil || imgs[0].Config.User != "7" {
 			t.Errorf("%s, saved and imported: %+v, %v", form, imgs, err)
+		}
+	}
+}
+
+// TestPlatformErrors say what this node is only where nothing else was asked for.
+func TestPlatformErrors(t *testing.T) {
+	arm := ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	s := openStore(t, Options{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}})
+	m := manifestDoc{Manifests: []ocispec.Descriptor{{Platform: &arm}}}
+	for _, c := range []struct{ asked, want string }{{"", "this node is linux/amd64"}, {"s390x", "asked for is linux/s390x"}} {
+		p := ocispec.Platform{}
+		if c.asked != "" {
+			p = ocispec.Platform{OS: "linux", Architecture: c.asked}
+		}
+		_, index := pickPlatform(m, s.wanted(p), "x")
+		for _, err := range []error{index, checkPlatform("x", arm, s.wanted(p))} {
+			if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), c.want) || c.asked != "" && strings.Contains(err.Error(), "this node") {
+				t.Errorf("asked for %q: %v", c.asked, err)
+			}
 		}
 	}
 }

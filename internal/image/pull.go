@@ -102,7 +102,7 @@ func (s *Store) pull(ctx context.Context, ref Reference, opts PullOptions) (Imag
 // pods with the policy Always again and again does not use up what a public registry allows.
 func (s *Store) unchanged(ctx context.Context, ref Reference, opts PullOptions) (Image, bool) {
 	have, err := s.Resolve(ref.String())
-	if err != nil || ref.Digest != "" || !matches(opts.platform(s), have.Platform) {
+	if err != nil || ref.Digest != "" || !matches(s.wanted(opts.Platform).Platform, have.Platform) {
 		return Image{}, false
 	}
 	// What is wrong shows again when the manifest is asked for, by a client of its own: some proxies refuse this question
@@ -125,18 +125,10 @@ func (s *Store) unchanged(ctx context.Context, ref Reference, opts PullOptions) 
 	return img.clone(), true
 }
 
-// platform is what to take out of an index.
-func (o PullOptions) platform(s *Store) ocispec.Platform {
-	if o.Platform.OS == "" {
-		return s.opts.Platform
-	}
-	return o.Platform
-}
-
 // resolveRemote follows indexes down to the platform's manifest and fetches
 // the configuration.
 func (s *Store) resolveRemote(ctx context.Context, client *registry.Repository, ref Reference, top registry.Manifest, opts PullOptions) (*candidate, error) {
-	want := opts.platform(s)
+	want := s.wanted(opts.Platform)
 	c := &candidate{refs: []Reference{ref}}
 	m, err := parseManifest(top.Data, top.MediaType)
 	for depth := 0; err == nil && m.isIndex(); depth++ {

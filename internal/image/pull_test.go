@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,9 +178,73 @@ func TestPullAgain(t *testing.T) {
 	if back := pull("a tag that was moved here", 1); back.ID == first.ID {
 		t.Error("what was tagged here was taken for the registry's")
 	}
-	if _, err := s.Pull(t.Context(), srv.host()+"/app:1", PullOptions{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}}); !errors.Is(err, ErrPlatform) {
+	_, err = s.Pull(t.Context(), srv.host()+"/app:1", PullOptions{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}})
+	if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), "asked for is linux/s390x") || strings.Contains(err.Error(), "this node") {
 		t.Errorf("for another platform: %v", err)
 	}
+}
+
+// TestPruneNameless removes what a tag does not mean any more, and not what was pulled by its digest.
+func TestPruneNameless(t *testing.T) {
+	srv := newServer(t)
+	s := openStore(t, Options{})
+	push := func(content string) string {
+		t.Helper()
+		p, err := testimage.Image{Layers: []testimage.Layer{{testimage.File("f", 0o644, []byte(content))}}}.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.push(t, "app", "1", p)
+		return srv.host() + "/app@" + string(digest.FromBytes(p.Manifest))
+	}
+	pull := func(ref string) Image {
+		t.Helper()
+		img, err := s.Pull(t.Context(), ref, PullOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	prune := func(want ...string) {
+		t.Helper()
+		removed, _, err := s.Prune(t.Context(), PruneOptions{Nameless: true})
+		var got []string
+		for _, img := range removed {
+			got = append(got, img.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("removed %q, %v; want %q", got, err, want)
+		}
+	}
+	tag := srv.host() + "/app:1"
+	wanted := push("one")
+	byDigest := pull(wanted)
+	push("two")
+	old := pull(tag)
+	push("three")
+	pull(tag)
+	prune(old.ID)
+	dir := s.FsInfo().Dir
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, Options{Dir: dir})
+	prune()
+	if got, err := s.Resolve(wanted); err != nil || got.ID != byDigest.ID {
+		t.Errorf("the one by digest: %+v, %v", got, err)
+	}
+	// It has a tag as well, and the digest's name is given up.
+	if _, err := s.Tag(byDigest.ID, "mine:1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(wanted); err != nil {
+		t.Fatal(err)
+	}
+	other := push("four")
+	if _, err := s.Tag(pull(other).ID, "mine:1"); err != nil {
+		t.Fatal(err)
+	}
+	prune(byDigest.ID)
 }
 
 func TestPullCredentials(t *testing.T) {

@@ -188,7 +188,7 @@ func addSorted(list []string, v string) []string {
 // clone copies what callers could change.
 func (img *Image) clone() Image {
 	out := *img
-	out.Tags, out.Digests = slices.Clone(img.Tags), slices.Clone(img.Digests)
+	out.Tags, out.Digests, out.ByDigest = slices.Clone(img.Tags), slices.Clone(img.Digests), slices.Clone(img.ByDigest)
 	out.DiffIDs = slices.Clone(img.DiffIDs)
 	return out
 }

@@ -127,11 +127,11 @@ func (c *Client) Tag(ctx context.Context, ref, name string) (out image.Image, er
 	return out, c.call(ctx, http.MethodPost, "/images/tag?"+url.Values{"ref": {ref}, "name": {name}}.Encode(), &out)
 }
 
-// Prune removes what nobody uses. Of opts it knows Untagged and UnusedFor.
+// Prune removes what nobody uses. Of opts it knows Nameless and UnusedFor.
 func (c *Client) Prune(ctx context.Context, opts image.PruneOptions) (out Pruned, err error) {
 	q := url.Values{"unusedFor": {opts.UnusedFor.String()}}
-	if opts.Untagged {
-		q.Set("untagged", "1")
+	if opts.Nameless {
+		q.Set("nameless", "1")
 	}
 	return out, c.call(ctx, http.MethodPost, "/images/prune?"+q.Encode(), &out)
 }

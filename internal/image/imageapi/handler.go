@@ -9,7 +9,7 @@
 //	GET    /images/save?ref=R&ref=R                 answers with an archive
 //	POST   /images/tag?ref=R&name=N
 //	DELETE /images?ref=R
-//	POST   /images/prune?untagged=1&unusedFor=24h
+//	POST   /images/prune?nameless=1&unusedFor=24h
 //
 // Import and pull answer with JSON lines: one Line per event, the last one with
 // the images or the error. The socket is root's alone, which is what lets a
@@ -123,7 +123,7 @@ func (h *handler) tag(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) prune(w http.ResponseWriter, r *http.Request) {
-	opts := image.PruneOptions{Untagged: r.URL.Query().Get("untagged") != ""}
+	opts := image.PruneOptions{Nameless: r.URL.Query().Get("nameless") != ""}
 	if text := r.URL.Query().Get("unusedFor"); text != "" {
 		var err error
 		if opts.UnusedFor, err = time.ParseDuration(text); err != nil {

@@ -129,7 +129,7 @@ func TestInspectTagPrune(t *testing.T) {
 	if _, err := c.Inspect(ctx, "nothing"); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("inspecting nothing: %v", err)
 	}
-	for _, opts := range []image.PruneOptions{{Untagged: true}, {UnusedFor: time.Hour}} {
+	for _, opts := range []image.PruneOptions{{Nameless: true}, {UnusedFor: time.Hour}} {
 		if got, err := c.Prune(ctx, opts); err != nil || len(got.Removed) != 0 {
 			t.Errorf("prune %+v: %+v, %v", opts, got, err)
 		}
