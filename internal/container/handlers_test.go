@@ -1,6 +1,7 @@
 package container
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remotecommandserver "k8s.io/cri-streaming/pkg/streaming/remotecommand"
+
+	"go.skiff.dev/skiff/internal/ocibin/ocitest"
 )
 
 // crun is Debian's.
@@ -192,5 +195,121 @@ func TestForeignRuntimeNoLongerConfigured(t *testing.T) {
 	n.s.deps.Handlers = nil
 	if _, err := n.s.StartContainer(n.ctx(), &runtimeapi.StartContainerRequest{ContainerId: id}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `"crun"`) {
 		t.Errorf("%v", err)
+	}
+}
+
+// runtimeThat writes a program that says of itself what text is, and otherwise is the runtime at path.
+func runtimeThat(t *testing.T, path, says string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), filepath.Base(path))
+	script := "#!/bin/sh\ntest \"$1\" != features || { " + says + "; exit; }\nexec " + path + " \"$@\"\n"
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+const saysIDMap = `echo '{"linux":{"mountExtensions":{"idmap":{"enabled":true}}}}'`
+
+// TestForeignRuntimeUsers gives a pod with a user namespace to other runtimes: those that say that they can do it.
+func TestForeignRuntimeUsers(t *testing.T) {
+	handlers := map[string]string{"other": ocitest.Path(t)}
+	if _, err := os.Stat(crun); err == nil {
+		handlers["crun"] = runtimeThat(t, crun, saysIDMap)
+	}
+	for name := range handlers {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.s.deps.Handlers, n.deps.Handlers = handlers, handlers
+			usersUnder(t, n, name)
+		})
+	}
+}
+
+func usersUnder(t *testing.T, n *node, handler string) {
+	n.importImage("content:1", imageSpec{files: map[string]string{"data/hello": "from the image\n"}})
+	config := &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: "pod", Namespace: "default", Uid: "pod-uid"}, Hostname: "pod", LogDirectory: filepath.Join(n.dir, "logs", "pod"),
+		Linux: &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+		}},
+	}
+	podUsers(config.Linux.SecurityContext.NamespaceOptions, runtimeapi.NamespaceMode_POD, idRange(0, mappedRoot, 65536))
+	made, err := n.s.RunPodSandbox(n.ctx(), &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume := t.TempDir()
+	if err := os.WriteFile(filepath.Join(volume, "root"), []byte("of root\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id := n.run(made.GetPodSandboxId(), config, "app", func(c *runtimeapi.ContainerConfig) {
+		ids := []*runtimeapi.IDMapping{idRange(0, mappedRoot, 65536)}
+		c.Mounts = []*runtimeapi.Mount{
+			{ContainerPath: "/vol", HostPath: volume, UidMappings: ids, GidMappings: ids},
+			{ContainerPath: "/img", Readonly: true, Image: &runtimeapi.ImageSpec{Image: "content:1"}},
+		}
+	}, "sh", "-c", "trap 'exit 7' TERM; echo started; while :; do sleep 0.05; done")
+	n.untilLogged(id, "started")
+	script := "id -u; cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin/busybox /vol/root /img/data/hello; cat /vol/root /img/data/hello; echo x > /made; echo y > /vol/new; stat -c %u /made /vol/new"
+	want := fmt.Sprintf("0\n 0 %d 65536\n0\n0\n0\nof root\nfrom the image\n0\n0\n", mappedRoot)
+	if out, code := n.exec(id, "sh", "-c", script); out != want || code != 0 {
+		t.Errorf("inside: %q %d, want %q", out, code, want)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(fmt.Sprintf("/proc/%d", n.record(id).PID), &st); err != nil || st.Uid != mappedRoot {
+		t.Errorf("the process belongs to %d on the node: %v", st.Uid, err)
+	}
+	if err := unix.Lstat(filepath.Join(volume, "new"), &st); err != nil || st.Uid != 0 {
+		t.Errorf("the new file of the volume belongs to %d: %v", st.Uid, err)
+	}
+	if _, err := n.s.StopContainer(n.ctx(), &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if st := n.wait(id); st.ExitCode != 7 {
+		t.Errorf("%v", st)
+	}
+}
+
+// TestForeignRuntimeWithoutUsers refuses such a pod, with the reason, to those that do not say so; nothing is left of it.
+func TestForeignRuntimeWithoutUsers(t *testing.T) {
+	n := newNode(t)
+	says := map[string][2]string{
+		"silent":  {"exit 0", "reading what"},
+		"old":     {"echo unknown command features >&2; exit 3", "unknown command features"},
+		"without": {`echo '{"linux":{"namespaces":["user"]}}'`, "linux.mountExtensions.idmap.enabled"},
+		"not":     {strings.Replace(saysIDMap, "true", "false", 1), "linux.mountExtensions.idmap.enabled"},
+	}
+	n.s.deps.Handlers = map[string]string{}
+	for name, c := range says {
+		n.s.deps.Handlers[name] = runtimeThat(t, "/bin/false", c[0])
+	}
+	for name, c := range says {
+		config := &runtimeapi.PodSandboxConfig{
+			Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name},
+			Linux:    &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: &runtimeapi.NamespaceOption{}}},
+		}
+		podUsers(config.Linux.SecurityContext.NamespaceOptions, runtimeapi.NamespaceMode_POD, idRange(0, mappedRoot, 65536))
+		_, err := n.s.RunPodSandbox(n.ctx(), &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: name})
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), fmt.Sprintf("%q", name)) || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Another release is asked anew.
+	if err := os.WriteFile(n.s.deps.Handlers["not"], []byte("#!/bin/sh\n"+saysIDMap+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.s.checkUsersOf(n.ctx(), "not", n.s.deps.Handlers["not"]); err != nil {
+		t.Errorf("after its upgrade: %v", err)
+	}
+	answer, err := n.s.Status(n.ctx(), &runtimeapi.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range answer.GetRuntimeHandlers() {
+		_, asked := says[h.GetName()]
+		if want := !asked || h.GetName() == "not"; h.GetFeatures().GetUserNamespaces() != want {
+			t.Errorf("the status of %q: %v", h.GetName(), h)
+		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // RunPodSandbox makes a sandbox and starts it.
 func (s *Service) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
 	config := req.GetConfig()
-	if err := s.checkSandbox(config, req.GetRuntimeHandler()); err != nil {
+	if err := s.checkSandbox(ctx, config, req.GetRuntimeHandler()); err != nil {
 		return nil, err
 	}
 	rec := &sandboxRecord{
@@ -43,11 +43,11 @@ func (s *Service) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandb
 	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: rec.ID}, nil
 }
 
-func (s *Service) checkSandbox(config *runtimeapi.PodSandboxConfig, handler string) error {
+func (s *Service) checkSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) error {
 	if config == nil || config.GetMetadata() == nil {
 		return status.Error(codes.InvalidArgument, "sandbox config must include metadata")
 	}
-	if err := s.checkHandler(config, handler); err != nil {
+	if err := s.checkHandler(ctx, config, handler); err != nil {
 		return err
 	}
 	options := config.GetLinux().GetSecurityContext().GetNamespaceOptions()

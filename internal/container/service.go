@@ -96,6 +96,7 @@ type Service struct {
 	sandboxes  map[string]*sandbox
 	containers map[string]*ctr
 	names      map[string]string // reserved name -> id
+	idMappings map[string]*idMapping
 }
 
 // New makes the service; Component recovers its state and runs it.
@@ -123,7 +124,7 @@ func New(deps Deps) (*Service, error) {
 		deps: deps, log: deps.Log.With("component", "container"), bootID: strings.TrimSpace(string(boot)),
 		hostOnce:  sync.OnceValue(readHost),
 		sup:       supervisor.NewClient(deps.Supervisor),
-		sandboxes: map[string]*sandbox{}, containers: map[string]*ctr{}, names: map[string]string{},
+		sandboxes: map[string]*sandbox{}, containers: map[string]*ctr{}, names: map[string]string{}, idMappings: map[string]*idMapping{},
 	}, nil
 }
 

@@ -88,7 +88,7 @@ func (s *server) createForeign(e *entry, m *createMessage, spec *specs.Spec, fil
 		return err
 	}
 	e.runc = f
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	if err := f.makeBundle(); err != nil {
 		return fmt.Errorf("making the bundle: %w", err)
 	}
 	plan := &monitorPlan{PidFile: f.file("pid"), ExitFile: s.exitFile(m.ID), Rootfs: m.Rootfs, Root: f.file("rootfs")}
@@ -127,6 +127,21 @@ func (s *server) createForeign(e *entry, m *createMessage, spec *specs.Spec, fil
 	return e.takeConsole(s, made.console)
 }
 
+// makeBundle makes the directories. Root of a user namespace must be able to pass through to its root: those above are
+// closed to the host's users, and opened by the monitor (mount.OpenUp), for which they have to hold all that is needed.
+func (f *foreign) makeBundle() error {
+	err := os.MkdirAll(f.root, 0o700)
+	if err == nil {
+		err = os.MkdirAll(f.dir, 0o711)
+	}
+	for _, dir := range []string{filepath.Dir(f.dir), f.dir} {
+		if err == nil {
+			err = os.Chmod(dir, 0o711)
+		}
+	}
+	return err
+}
+
 // foreignSpec is the specification with paths in place of what our own runtime
 // is told by descriptors.
 func (s *server) foreignSpec(m *createMessage, spec *specs.Spec, plan *monitorPlan) (*specs.Spec, []*entry, error) {
@@ -148,6 +163,10 @@ func (s *server) foreignSpec(m *createMessage, spec *specs.Spec, plan *monitorPl
 		}
 		state := other.public.Load()
 		out.Linux.Namespaces[i].Path = namespace.Path(state.PID, string(ns.Type))
+		if ns.Type == specs.UserNamespace {
+			plan.Users = out.Linux.Namespaces[i].Path
+			plan.Owner = owner{mapID(0, out.Linux.UIDMappings), mapID(0, out.Linux.GIDMappings)}
+		}
 		joined = append(joined, other)
 	}
 	for i, image := range m.Images {

@@ -53,8 +53,11 @@ type monitorPlan struct {
 	MonitorStart uint64 `json:"monitorStart,omitempty"`
 	// Rootfs, if any, is mounted on Root, Images on their places; both in the monitor's
 	// mount namespace, so that nobody else sees them.
-	Rootfs *Overlay      `json:"rootfs,omitempty"`
-	Root   string        `json:"root,omitempty"`
+	Rootfs *Overlay `json:"rootfs,omitempty"`
+	Root   string   `json:"root,omitempty"`
+	// Users is the path of the container's user namespace, where it is not the host's, Owner what its root is on the host.
+	Users  string        `json:"users,omitempty"`
+	Owner  owner         `json:"owner,omitzero"`
 	Images []placedImage `json:"images,omitempty"`
 }
 
@@ -262,12 +265,26 @@ func (p *monitorPlan) enter() error {
 		// of version 2 with a controller is mounted beside.
 		_ = unix.Unmount(filepath.Join(cgroup.Root, "unified"), unix.MNT_DETACH)
 	}
+	users := -1
+	if p.Users != "" {
+		f, err := os.Open(p.Users)
+		if err != nil {
+			return fmt.Errorf("opening the user namespace: %w", err)
+		}
+		defer f.Close()
+		users = int(f.Fd())
+	}
 	if p.Rootfs != nil {
-		if err := p.mountRoot(); err != nil {
+		if err := p.mountRoot(users); err != nil {
 			return err
 		}
 	}
-	return p.mountImages()
+	if users >= 0 && p.Root != "" {
+		if err := mount.OpenUp(filepath.Dir(p.Root)); err != nil {
+			return err
+		}
+	}
+	return p.mountImages(users)
 }
 
 // openMounts opens the mount namespace of the container's monitor. When that has
@@ -287,21 +304,42 @@ func (p *monitorPlan) openMounts() (*os.File, error) {
 	return ns, err
 }
 
-func (p *monitorPlan) mountRoot() error {
+// mountRoot mounts the layers on the root's place; users is the container's user namespace or -1.
+func (p *monitorPlan) mountRoot(users int) error {
 	var attrs int
-	if p.Rootfs.Upper == "" {
+	o := p.Rootfs
+	if o.Upper == "" {
 		attrs = unix.MOUNT_ATTR_RDONLY
 	}
-	fd, err := mount.Overlay(p.Rootfs.Lower, p.Rootfs.Upper, p.Rootfs.Work, true, attrs)
+	var fd int
+	var err error
+	if users < 0 {
+		fd, err = mount.Overlay(o.Lower, o.Upper, o.Work, true, attrs)
+	} else {
+		fd, err = p.mappedRoot(attrs, users)
+	}
 	if err != nil {
 		return err
 	}
 	return attachAt(fd, p.Root)
 }
 
-func (p *monitorPlan) mountImages() error {
+// mappedRoot is the layers with the owners that they have on disk, as the user namespace shows them.
+func (p *monitorPlan) mappedRoot(attrs, users int) (int, error) {
+	for _, dir := range []string{p.Rootfs.Upper, p.Rootfs.Work} {
+		if dir == "" {
+			continue
+		}
+		if err := os.Lchown(dir, p.Owner.UID, p.Owner.GID); err != nil {
+			return -1, err
+		}
+	}
+	return mount.MappedOverlay(p.Rootfs.Lower, p.Rootfs.Upper, p.Rootfs.Work, true, attrs, users)
+}
+
+func (p *monitorPlan) mountImages(users int) error {
 	for _, i := range p.Images {
-		fd, err := mount.Image(i.Lower, i.SubPath, -1)
+		fd, err := mount.Image(i.Lower, i.SubPath, users)
 		if err != nil {
 			return err
 		}

@@ -70,15 +70,15 @@ func (e *entry) openStreams(s *server, m *createMessage, spec *specs.Spec) (file
 // LabelQuiet is a label that, set on a container without a log, gives it /dev/null in place of pipes.
 const LabelQuiet = "skiff.dev/quiet"
 
-type owner struct{ uid, gid int }
+type owner struct{ UID, GID int }
 
 // hostUser is the user of the container's process as the host sees it. The
 // pipes belong to it, so that opening /dev/stdout works.
 func hostUser(spec *specs.Spec) owner {
 	o := owner{int(spec.Process.User.UID), int(spec.Process.User.GID)}
 	if spec.Linux != nil {
-		o.uid = mapID(o.uid, spec.Linux.UIDMappings)
-		o.gid = mapID(o.gid, spec.Linux.GIDMappings)
+		o.UID = mapID(o.UID, spec.Linux.UIDMappings)
+		o.GID = mapID(o.GID, spec.Linux.GIDMappings)
 	}
 	return o
 }
@@ -96,7 +96,7 @@ func makePipe(path string, who owner) error {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return fmt.Errorf("making pipe %q: %w", path, err)
 	}
-	if err := os.Lchown(path, who.uid, who.gid); err != nil {
+	if err := os.Lchown(path, who.UID, who.GID); err != nil {
 		return fmt.Errorf("giving pipe %q to its user: %w", path, err)
 	}
 	return nil
