@@ -95,6 +95,7 @@ func (s *Service) startContainer(ctx context.Context, c *ctr, owner *sandboxReco
 		return err
 	}
 	c.spec = nil
+	c.held = s.sup.Hold(rec.ID)
 	next := *rec
 	next.State, next.PID, next.StartedAt = runtimeapi.ContainerState_CONTAINER_RUNNING, started.PID, started.StartedAt
 	c.rec.Store(&next)
@@ -143,6 +144,7 @@ func exitedAs(r *containerRecord, exit supervisor.Exit) {
 func (s *Service) settle(ctx context.Context, c *ctr, state *supervisor.Container) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.held.Release() // the supervisor has read them to their end
 	rec := c.rec.Load()
 	if rec.State != runtimeapi.ContainerState_CONTAINER_EXITED {
 		err := s.change(c, func(r *containerRecord) {

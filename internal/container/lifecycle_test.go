@@ -1,7 +1,10 @@
 package container
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
+	"go.skiff.dev/skiff/internal/oci"
 	"go.skiff.dev/skiff/internal/supervisor"
 )
 
@@ -257,5 +262,71 @@ func TestKilledSupervisorIsReplaced(t *testing.T) {
 	// kernel keeps it (Linux 6.15), or from a zombie; it is never a success.
 	if st := n.status(id); st.ExitCode != 9 && st.ExitCode != 255 {
 		t.Errorf("status %v", st)
+	}
+}
+
+// TestLastWordsOutliveSupervisor: a container ends while its supervisor cannot read what it writes, and the supervisor is
+// killed: the next one finds its last words. Nothing is held when it has ended.
+func TestLastWordsOutliveSupervisor(t *testing.T) {
+	n := newNode(t)
+	box, config := n.sandbox("pod", nil)
+	script := "trap 'i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo out $i; done; echo error >&2; exit 9' TERM; echo up; while true; do sleep 0.05; done"
+	found := n.run(box, config, "found", nil, "sh", "-c", script)
+	n.untilLogged(found, "up")
+	n.stop()
+	n.s.containers[found].held.Release() // as its end would
+	n.start()                            // who finds it running holds it as well
+	started := n.run(box, config, "started", nil, "sh", "-c", script)
+	n.untilLogged(started, "up")
+	want := []string{"up"}
+	for i := range 1000 {
+		want = append(want, fmt.Sprint("out ", i+1))
+	}
+	for _, id := range []string{started, found} {
+		info, err := n.s.sup.Info(n.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		process, err := pidfd.Open(n.record(id).PID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer process.Close()
+		if err := unix.Kill(info.PID, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if err := pidfd.Signal(process, unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := oci.WaitGone(n.ctx(), process); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(info.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if st := n.wait(id); st.ExitCode != 9 && st.ExitCode != 255 {
+			t.Errorf("status %v", st)
+		}
+		var got []string
+		errors := 0
+		for line := range strings.Lines(n.log(id)) {
+			if line == "error\n" {
+				errors++
+				continue
+			}
+			got = append(got, strings.TrimSuffix(line, "\n"))
+		}
+		if !slices.Equal(got, want) || errors != 1 {
+			t.Errorf("%d lines of %d, the last %q; %d on standard error", len(got), len(want), got[len(got)-1], errors)
+		}
+	}
+	open, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range open {
+		if to, _ := os.Readlink(fd); strings.HasPrefix(to, n.deps.Supervisor.Dir) && strings.Contains(to, ".pipes") {
+			t.Errorf("%s is still held", to)
+		}
 	}
 }

@@ -198,12 +198,22 @@ func (s *Service) compareContainer(ctx context.Context, c *ctr, state *superviso
 	case state == nil:
 	case state.Phase == supervisor.PhaseExited:
 		s.settle(ctx, c, state)
-	case state.Phase == supervisor.PhaseRunning && rec.State == runtimeapi.ContainerState_CONTAINER_CREATED:
-		c.mu.Lock()
-		next := *c.rec.Load()
+	case state.Phase == supervisor.PhaseRunning:
+		s.findRunning(c, state)
+	}
+}
+
+// findRunning takes over a container that a skiff before this one started.
+func (s *Service) findRunning(c *ctr, state *supervisor.Container) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := *c.rec.Load()
+	if next.State == runtimeapi.ContainerState_CONTAINER_CREATED {
 		next.State, next.PID, next.StartedAt = runtimeapi.ContainerState_CONTAINER_RUNNING, state.PID, state.StartedAt
 		c.rec.Store(&next)
-		c.mu.Unlock()
+	}
+	if c.held == nil && next.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		c.held = s.sup.Hold(next.ID)
 	}
 }
 

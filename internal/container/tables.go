@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"go.skiff.dev/skiff/internal/supervisor"
 )
 
 // sandbox is one sandbox in memory. Operations that change it hold mu; readers
@@ -42,6 +44,8 @@ type ctr struct {
 	// spec is what CreateContainer found the container to be; it is made again
 	// from the record after a restart.
 	spec *specs.Spec
+	// held are the pipes of one that runs.
+	held *supervisor.Held
 	// forgotten: the supervisor has nothing of it any more.
 	forgotten bool
 }

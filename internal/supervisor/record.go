@@ -45,6 +45,9 @@ func (r *record) watched() int {
 // records is the directory of all records.
 type records struct{ dir string }
 
+// recordsIn is where the supervisor of a directory has them.
+func recordsIn(dir string) records { return records{filepath.Join(dir, "containers")} }
+
 func (r records) path(id string) string  { return filepath.Join(r.dir, id+".json") }
 func (r records) pipes(id string) string { return filepath.Join(r.dir, id+".pipes") }
 func (r records) remove(id string) error { return errors.Join(r.removePipes(id), r.removeFile(id)) }

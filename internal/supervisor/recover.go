@@ -83,12 +83,13 @@ func (s *server) adopt(rec *record) {
 		return
 	}
 	if rec.BootID == s.bootID {
+		// Also of one that has ended: somebody may have held its pipes (Client.Hold).
+		if err := s.resumeStreams(e); err != nil {
+			s.log.Warn("output of a container is not read", "container", rec.ID, "err", err)
+		}
 		e.pidfd, err = pidfd.Open(rec.watched(), rec.StartTicks)
 	} else {
 		err = pidfd.ErrGone
-	}
-	if err == nil {
-		err = s.resumeStreams(e)
 	}
 	if err == nil {
 		s.publish(e)

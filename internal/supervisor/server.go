@@ -63,7 +63,7 @@ type server struct {
 
 func newServer(socket, dir string, log *slog.Logger) (*server, error) {
 	s := &server{
-		log: log, socket: socket, dir: dir, records: records{filepath.Join(dir, "containers")}, ociDir: filepath.Join(dir, "oci"),
+		log: log, socket: socket, dir: dir, records: recordsIn(dir), ociDir: filepath.Join(dir, "oci"),
 		started: time.Now(), entries: map[string]*entry{}, sessions: map[*session]struct{}{}, unread: map[*conn]struct{}{}, warned: map[string]struct{}{},
 		slots: make(chan struct{}, maxConns), endings: make(chan struct{}, maxEndings), done: make(chan struct{}),
 		beginnings: make(chan struct{}, maxBeginnings),

@@ -461,7 +461,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 
 // pidOf reads the record, for when no supervisor answers.
 func (n *node) pidOf(id string) (int, error) {
-	good, _, err := (records{filepath.Join(n.opts.Dir, "containers")}).load()
+	good, _, err := recordsIn(n.opts.Dir).load()
 	for _, rec := range good {
 		if rec.ID == id {
 			return rec.PID, nil
