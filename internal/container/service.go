@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -160,14 +161,40 @@ func (s *Service) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	renewed, err := client.Renew(ctx)
-	if err != nil {
-		s.log.Warn("supervisor not renewed", "err", err)
-	}
-	if renewed {
-		s.log.Info("supervisor renewed in place")
+	if !s.renewed(ctx, client.Renew) {
+		go s.renewLater(ctx, client.Renew)
 	}
 	return nil
+}
+
+// renewPause is how long a supervisor that could not be replaced is left alone: what is under way there, such as a call of
+// another runtime that hangs, ends in minutes.
+const renewPause = time.Minute
+
+func (s *Service) renewLater(ctx context.Context, renew func(context.Context) (bool, error)) {
+	for {
+		select {
+		case <-time.After(renewPause):
+		case <-ctx.Done():
+			return
+		}
+		if s.renewed(ctx, renew) {
+			return
+		}
+	}
+}
+
+// renewed replaces the supervisor's program where another one runs. It reports false where that has to be tried again.
+func (s *Service) renewed(ctx context.Context, renew func(context.Context) (bool, error)) bool {
+	did, err := renew(ctx)
+	if err != nil {
+		s.log.Warn("supervisor not renewed; it is tried again", "after", renewPause, "err", err)
+		return false
+	}
+	if did {
+		s.log.Info("supervisor renewed in place")
+	}
+	return true
 }
 
 func (s *Service) sandboxesDir() string  { return filepath.Join(s.deps.Dir, "sandboxes") }
