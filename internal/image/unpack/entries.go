@@ -244,21 +244,31 @@ func (u *unpacker) symlink(at place, hdr *tar.Header) error {
 }
 
 // link makes a hard link. Its target must be in this layer: what a lower layer
-// has is not in this directory, and builders write such files in full.
+// has is not in this directory, and may be something else below another image.
+// Builders write such files in full; the image specification lets others fail
+// (layer.md, "Hardlinks"), and containerd, whose links are made in the directory
+// of the layer as well, does.
 func (u *unpacker) link(at place, hdr *tar.Header) error {
 	target, err := u.cleanName(hdr.Linkname)
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", clip(hdr.Linkname), err)
 	}
+	outside := func(err error) error {
+		return fmt.Errorf("%w: hard link to %q, which is not in this layer, and links to files of other layers are not possible; "+
+			"write the file in the step that makes the link, or squash the layers: %w", ErrUnsafe, clip(hdr.Linkname), err)
+	}
 	from, err := u.root.OpenDir(path.Dir(target))
 	if err != nil {
-		return fmt.Errorf("%w: hard link to %q, which is not in this layer: %w", ErrUnsafe, clip(hdr.Linkname), err)
+		return outside(err)
 	}
 	old := place{from, path.Base(target)}
 	if old.path() == at.path() {
 		return nil
 	}
 	st, err := from.Stat(old.base)
+	if errors.Is(err, unix.ENOENT) {
+		return outside(err)
+	}
 	if err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR || u.whiteouts[old.path()] || strings.HasPrefix(old.base, whiteoutPrefix) {
 		return fmt.Errorf("%w: hard link to %q, which is no file of this layer", ErrUnsafe, clip(hdr.Linkname))
 	}

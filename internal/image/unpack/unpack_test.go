@@ -154,6 +154,16 @@ func checkReplay(t *testing.T, data []byte, layer string, frame *bytes.Buffer, r
 	}
 }
 
+// TestLinkToAnotherLayer says what is wrong with a hard link whose target only a lower layer may have, and what helps.
+func TestLinkToAnotherLayer(t *testing.T) {
+	for _, target := range []string{"below", "dir/below"} {
+		_, err := Layer(context.Background(), bytes.NewReader(pack(t, []entry{{name: "h", kind: hard, link: target}})), t.TempDir(), options(&bytes.Buffer{}))
+		if !errors.Is(err, ErrUnsafe) || !strings.Contains(err.Error(), fmt.Sprintf("hard link to %q, which is not in this layer", target)) || !strings.Contains(err.Error(), "squash the layers") {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}
+
 func TestAttributes(t *testing.T) {
 	layer := t.TempDir()
 	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
