@@ -117,11 +117,7 @@ func (n *node) start() {
 func (n *node) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, b := range n.s.allSandboxes() {
-		if _, err := n.s.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: b.rec.Load().ID}); err != nil {
-			n.t.Errorf("removing a sandbox: %v", err)
-		}
-	}
+	n.removeAll(ctx)
 	n.stop()
 	if err := supervisor.NewClient(n.deps.Supervisor).Shutdown(ctx, true); err != nil {
 		n.t.Errorf("shutting down: %v", err)
@@ -131,6 +127,14 @@ func (n *node) close() {
 		n.t.Logf("supervisor's log:\n%s", log)
 	}
 	n.checkClean()
+}
+
+func (n *node) removeAll(ctx context.Context) {
+	for _, b := range n.s.allSandboxes() {
+		if _, err := n.s.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: b.rec.Load().ID}); err != nil {
+			n.t.Errorf("removing a sandbox: %v", err)
+		}
+	}
 }
 
 // checkClean verifies that nothing is left, and removes the rest.

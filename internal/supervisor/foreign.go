@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +213,7 @@ func (f *foreign) monitored(plan *monitorPlan, dir string, args []string, files 
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the monitor's plan: %w", err)
 	}
-	made, err := f.fork(path, files)
+	made, err := f.fork(path, files, nil)
 	if err != nil || console == nil {
 		return made, err
 	}
@@ -225,8 +226,8 @@ func (f *foreign) monitored(plan *monitorPlan, dir string, args []string, files 
 	return made, nil
 }
 
-// fork starts the monitor and waits for its answer.
-func (f *foreign) fork(plan string, files [3]*os.File) (*monitored, error) {
+// fork starts the monitor and waits for its answer. The plan is a path or a file.
+func (f *foreign) fork(path string, files [3]*os.File, plan *os.File) (*monitored, error) {
 	answer, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("starting a monitor: %w", err)
@@ -245,11 +246,19 @@ func (f *foreign) fork(plan string, files [3]*os.File) (*monitored, error) {
 		}
 		fds = append(fds, std.Fd())
 	}
+	fds = append(fds, f.exe.Fd(), theirs.Fd())
+	args := []string{"skiff-oci", "monitor"}
+	if plan == nil {
+		args = append(args, path)
+	} else {
+		fds = append(fds, plan.Fd())
+	}
 	fd := -1
-	pid, err := syscall.ForkExec("/proc/self/fd/3", []string{"skiff-oci", "monitor", plan}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec("/proc/self/fd/3", args, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-		Files: append(fds, f.exe.Fd(), theirs.Fd()), Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
+		Files: fds, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
 	})
+	runtime.KeepAlive(plan)
 	theirs.Close()
 	if err != nil {
 		return nil, fmt.Errorf("starting a monitor: %w", err)
@@ -283,14 +292,23 @@ func (f *foreign) scratch() (string, error) {
 	return dir, nil
 }
 
-// call runs a verb of the runtime to its end.
+// call runs a verb of the runtime to its end. It writes nothing, so that a container is ended and removed on a full disk.
 func (f *foreign) call(args ...string) error {
-	dir, err := f.scratch()
+	plan := &monitorPlan{Runtime: f.path, Args: append([]string{"--root", f.root}, args...), Monitor: f.monitor, MonitorStart: f.monitorStart}
+	data, err := json.Marshal(plan)
 	if err != nil {
-		return err
+		return fmt.Errorf("encoding the monitor's plan: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	done, err := f.monitored(&monitorPlan{Monitor: f.monitor, MonitorStart: f.monitorStart}, dir, args, [3]*os.File{}, false)
+	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("%s: memfd_create: %w", args[0], err)
+	}
+	file := os.NewFile(uintptr(fd), "plan")
+	defer file.Close()
+	if _, err := file.WriteAt(data, 0); err != nil {
+		return fmt.Errorf("%s: writing the monitor's plan: %w", args[0], err)
+	}
+	done, err := f.fork("", [3]*os.File{}, file)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
@@ -332,8 +350,9 @@ func (f *foreign) Delete(force bool) error {
 		}
 	}
 	// Without its cgroup nothing of it runs; what the runtime said of a
-	// container that it does not know any more is no matter.
-	return os.RemoveAll(f.dir)
+	// container that it does not know any more is no matter. Where runc and crun
+	// have theirs, one that failed early may have left something.
+	return errors.Join(os.RemoveAll(filepath.Join(f.root, f.id)), os.RemoveAll(f.dir))
 }
 
 // Update changes limits.

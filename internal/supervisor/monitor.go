@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec" //nolint:depguard // the programs that it runs are OCI runtimes which the administrator named
 	"path/filepath"
@@ -45,7 +46,7 @@ type monitorPlan struct {
 	// PidFile is written by the runtime, ErrorFile when it fails, ExitFile by
 	// the monitor. Without a PidFile the runtime's own end is the answer.
 	PidFile   string `json:"pidFile,omitempty"`
-	ErrorFile string `json:"errorFile"`
+	ErrorFile string `json:"errorFile,omitempty"`
 	ExitFile  string `json:"exitFile,omitempty"`
 	// Monitor is the pid of the container's own, whose mounts are used, and
 	// MonitorStart the time of its start.
@@ -67,8 +68,12 @@ type placedImage struct {
 	Place string `json:"place"`
 }
 
-// monitorAnswer is the descriptor on which a monitor answers.
-const monitorAnswer = 4
+const (
+	// monitorAnswer is the descriptor on which a monitor answers.
+	monitorAnswer = 4
+	// monitorPlanFD has the plan, if no path is given.
+	monitorPlanFD = 5
+)
 
 // Monitor is a role of the skiff-oci program; its argument is the plan's path.
 func Monitor(args []string) int {
@@ -76,14 +81,23 @@ func Monitor(args []string) int {
 	// What it runs must get neither the program nor the answer's descriptor.
 	unix.CloseOnExec(monitorAnswer - 1)
 	unix.CloseOnExec(monitorAnswer)
-	if len(args) != 1 {
+	plan, dir := &monitorPlan{}, "/"
+	var err error
+	switch len(args) {
+	case 0:
+		unix.CloseOnExec(monitorPlanFD)
+		err = json.NewDecoder(io.NewSectionReader(os.NewFile(monitorPlanFD, "plan"), 0, 1<<30)).Decode(plan)
+	case 1:
+		dir = filepath.Dir(args[0])
+		var held *os.File
+		if held, err = plan.take(args[0]); err == nil {
+			defer held.Close()
+		}
+	default:
 		return exitUsage
 	}
-	plan := &monitorPlan{}
-	held, err := plan.take(args[0])
 	if err == nil {
-		defer held.Close()
-		err = plan.run(filepath.Dir(args[0]))
+		err = plan.run(dir)
 	}
 	pid := 0
 	if err == nil && plan.PidFile != "" {
@@ -209,7 +223,7 @@ func (p *monitorPlan) run(dir string) error {
 		return nil
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)+" "+lastError(p.ErrorFile)))
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
