@@ -2,6 +2,7 @@ package container
 
 import (
 	"os"
+	"slices"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -34,7 +35,48 @@ func (s *Service) checkContainer(config *runtimeapi.ContainerConfig, owner *sand
 			}
 		}
 	}
+	for _, m := range config.GetMounts() {
+		if _, known := runtimeapi.MountPropagation_name[int32(m.GetPropagation())]; !known {
+			return invalid("mount at %q: propagation %d is none", m.GetContainerPath(), m.GetPropagation())
+		}
+	}
+	if err := checkModes(sc.GetNamespaceOptions(), true); err != nil {
+		return err
+	}
+	for _, mode := range []struct {
+		name      string
+		own, have runtimeapi.NamespaceMode
+	}{
+		{"network", sc.GetNamespaceOptions().GetNetwork(), netMode(owner.Config)}, {"ipc", sc.GetNamespaceOptions().GetIpc(), ipcMode(owner.Config)},
+	} {
+		if usesNode(mode.own) && !usesNode(mode.have) {
+			return invalid("namespace_options.%s: NODE is possible only in a sandbox that has it", mode.name)
+		}
+	}
 	return s.checkTarget(sc.GetNamespaceOptions(), owner)
+}
+
+// checkModes takes the modes that a namespace can have: a container's own, where each container has one, and a target's.
+func checkModes(options *runtimeapi.NamespaceOption, container bool) error {
+	pod, node := runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_NODE
+	pid := []runtimeapi.NamespaceMode{pod, node, runtimeapi.NamespaceMode_CONTAINER}
+	if container {
+		pid = append(pid, runtimeapi.NamespaceMode_TARGET)
+	}
+	for _, n := range []struct {
+		name     string
+		mode     runtimeapi.NamespaceMode
+		possible []runtimeapi.NamespaceMode
+	}{
+		{"network", options.GetNetwork(), []runtimeapi.NamespaceMode{pod, node}},
+		{"ipc", options.GetIpc(), []runtimeapi.NamespaceMode{pod, node}},
+		{"pid", options.GetPid(), pid},
+	} {
+		if !slices.Contains(n.possible, n.mode) {
+			return invalid("namespace_options.%s: %s is not one of %v", n.name, n.mode, n.possible)
+		}
+	}
+	return nil
 }
 
 // checkTarget looks at the container whose processes a debug container sees: it

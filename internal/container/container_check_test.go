@@ -29,6 +29,12 @@ func TestNothingIsDropped(t *testing.T) {
 			c.Devices = []*runtimeapi.Device{{HostPath: host, ContainerPath: "/dev/x", Permissions: permissions}}
 		}
 	}
+	mode := func(change func(*runtimeapi.NamespaceOption)) func(*runtimeapi.ContainerConfig) {
+		return func(c *runtimeapi.ContainerConfig) {
+			c.Linux.SecurityContext.NamespaceOptions = &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+			change(c.Linux.SecurityContext.NamespaceOptions)
+		}
+	}
 	for words, change := range map[string]func(*runtimeapi.ContainerConfig){
 		"CDI":                       func(c *runtimeapi.ContainerConfig) { c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "vendor.com/x=y"}} },
 		"target_id":                 target(""),
@@ -41,6 +47,12 @@ func TestNothingIsDropped(t *testing.T) {
 		"is no device":              device("/etc/passwd", "rwm"),
 		"does not allow privileged": func(c *runtimeapi.ContainerConfig) { c.Linux.SecurityContext.Privileged = true },
 		"neither Merge nor Strict":  func(c *runtimeapi.ContainerConfig) { c.Linux.SecurityContext.SupplementalGroupsPolicy = 7 },
+		"propagation 9": func(c *runtimeapi.ContainerConfig) {
+			c.Mounts = []*runtimeapi.Mount{{HostPath: "/tmp", ContainerPath: "/x", Propagation: 9}}
+		},
+		"namespace_options.pid":     mode(func(o *runtimeapi.NamespaceOption) { o.Pid = 9 }),
+		"namespace_options.network": mode(func(o *runtimeapi.NamespaceOption) { o.Network = runtimeapi.NamespaceMode_NODE }),
+		"namespace_options.ipc":     mode(func(o *runtimeapi.NamespaceOption) { o.Ipc = runtimeapi.NamespaceMode_TARGET }),
 		"has no name": func(c *runtimeapi.ContainerConfig) {
 			c.Linux.SecurityContext.Apparmor = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost}
 		},
@@ -223,9 +235,21 @@ func TestStatsOnTheNodesNetwork(t *testing.T) {
 // TestFaultsOfASandbox tells the caller's faults as such.
 func TestFaultsOfASandbox(t *testing.T) {
 	n := newNode(t)
+	modeOf := func(change func(*runtimeapi.NamespaceOption)) func(*runtimeapi.PodSandboxConfig) {
+		return func(c *runtimeapi.PodSandboxConfig) {
+			o := &runtimeapi.NamespaceOption{}
+			change(o)
+			c.Linux = &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: o}}
+		}
+	}
 	for words, change := range map[string]func(*runtimeapi.PodSandboxConfig){
-		"contains a line break": func(c *runtimeapi.PodSandboxConfig) { c.DnsConfig.Servers = []string{"10.0.0.1\nsearch x"} },
-		"metadata":              func(c *runtimeapi.PodSandboxConfig) { c.Metadata = nil },
+		"contains a line break":     func(c *runtimeapi.PodSandboxConfig) { c.DnsConfig.Servers = []string{"10.0.0.1\nsearch x"} },
+		"metadata":                  func(c *runtimeapi.PodSandboxConfig) { c.Metadata = nil },
+		"hostname":                  func(c *runtimeapi.PodSandboxConfig) { c.Hostname = "a\n10.0.0.1 b" },
+		"log_directory":             func(c *runtimeapi.PodSandboxConfig) { c.LogDirectory = "logs" },
+		"namespace_options.pid":     modeOf(func(o *runtimeapi.NamespaceOption) { o.Pid = runtimeapi.NamespaceMode_TARGET }),
+		"namespace_options.network": modeOf(func(o *runtimeapi.NamespaceOption) { o.Network = runtimeapi.NamespaceMode_CONTAINER }),
+		"namespace_options.ipc":     modeOf(func(o *runtimeapi.NamespaceOption) { o.Ipc = 9 }),
 	} {
 		config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: "bad"}, DnsConfig: &runtimeapi.DNSConfig{}}
 		change(config)

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,10 +49,19 @@ func (s *Service) checkSandbox(ctx context.Context, config *runtimeapi.PodSandbo
 	if config == nil || config.GetMetadata() == nil {
 		return status.Error(codes.InvalidArgument, "sandbox config must include metadata")
 	}
+	if name := config.GetHostname(); strings.ContainsFunc(name, unicode.IsControl) { // it becomes a line of /etc/hosts
+		return invalid("hostname %q holds a control character", name)
+	}
+	if dir := config.GetLogDirectory(); dir != "" && !filepath.IsAbs(dir) {
+		return invalid("log_directory %q is not an absolute path", dir)
+	}
 	if err := s.checkHandler(ctx, config, handler); err != nil {
 		return err
 	}
 	options := config.GetLinux().GetSecurityContext().GetNamespaceOptions()
+	if err := checkModes(options, false); err != nil {
+		return err
+	}
 	if err := checkUsers(config); err != nil {
 		return err
 	}

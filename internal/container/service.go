@@ -148,10 +148,20 @@ func (s *Service) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	s.loadRecords()
+	defer s.letGo()
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
 	return s.sup.Events(ctx, s.follower(ctx, ready))
+}
+
+// letGo leaves the containers to the next skiff.
+func (s *Service) letGo() {
+	for _, c := range s.allContainers() {
+		c.mu.Lock()
+		c.held.Release()
+		c.mu.Unlock()
+	}
 }
 
 // connect finds the supervisor or starts one. One that runs an older program is
