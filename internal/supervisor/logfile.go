@@ -36,8 +36,8 @@ type logFile struct {
 	size int64
 	// rotateAt, if larger than the size to rotate at, is the size for the next try after one that failed.
 	rotateAt int64
-	// partial tells that the last entry of either stream was a P entry.
-	partial map[string]bool
+	// partial tells that the last entry of either stream was a P entry, torn that something was lost behind it.
+	partial, torn map[string]bool
 	// lost counts bytes of output that could not be written.
 	lost int64
 	// failed, if set, hears of the first loss of a row.
@@ -52,7 +52,9 @@ type logFile struct {
 }
 
 // newLog returns a log that is opened when something is written.
-func newLog(opts LogOptions) *logFile { return &logFile{opts: opts, partial: map[string]bool{}} }
+func newLog(opts LogOptions) *logFile {
+	return &logFile{opts: opts, partial: map[string]bool{}, torn: map[string]bool{}}
+}
 
 // open opens or makes the file, appending to what is there.
 func (l *logFile) open() error {
@@ -167,12 +169,24 @@ func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byt
 	head := append(now.UTC().AppendFormat(stamp[:0], time.RFC3339Nano), ' ')
 	head = append(append(head, stream...), ' ')
 	begun := data // of what is in buf
+	tag := byte('F')
+	flush := func(rest []byte) {
+		written := l.append(buf, len(begun)-len(rest))
+		if written {
+			l.partial[stream] = tag == 'P'
+		}
+		l.torn[stream] = !written
+		buf, begun = buf[:0], rest
+	}
 	for rest := data; len(rest) > 0; {
 		if len(buf) >= logWrite {
-			l.append(buf, len(begun)-len(rest))
-			buf, begun = buf[:0], rest
+			flush(rest)
 		}
-		line, tag := rest, byte('P')
+		if len(buf) == 0 && l.torn[stream] && l.partial[stream] { // else what comes would be read as the rest of that line
+			buf = appendEntry(buf, head, 'F', nil)
+		}
+		line := rest
+		tag = 'P'
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
 			line, rest, tag = rest[:i], rest[i+1:], 'F'
 		} else {
@@ -183,9 +197,8 @@ func (l *logFile) write(stream string, data []byte, now time.Time, scratch []byt
 			line = line[maxLogLine:]
 		}
 		buf = appendEntry(buf, head, tag, line)
-		l.partial[stream] = tag == 'P'
 	}
-	l.append(buf, len(begun))
+	flush(nil)
 	l.rotateIfLarge(now)
 	return buf
 }
@@ -206,17 +219,17 @@ func appendEntry(buf, head []byte, tag byte, line []byte) []byte {
 }
 
 // append writes whole entries or none, so that a disk that fills up in the
-// middle leaves no torn entry.
-func (l *logFile) append(buf []byte, bytes int) {
+// middle leaves no torn entry. It reports whether it did.
+func (l *logFile) append(buf []byte, bytes int) bool {
 	if err := l.ready(); err != nil {
 		l.lose(bytes, err)
-		return
+		return false
 	}
 	n, err := l.f.Write(buf)
 	if err == nil {
 		l.size += int64(n)
 		l.failing = false
-		return
+		return true
 	}
 	l.lose(bytes, err)
 	if n > 0 {
@@ -224,6 +237,7 @@ func (l *logFile) append(buf []byte, bytes int) {
 			l.size += int64(n)
 		}
 	}
+	return false
 }
 
 func (l *logFile) lose(bytes int, cause error) {

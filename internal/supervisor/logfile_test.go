@@ -227,3 +227,52 @@ func TestLogStaysBelowItsDirectory(t *testing.T) {
 	must(err)
 	l.close()
 }
+
+// TestLostRestOfALine: what comes behind a loss is not read as the rest of the line whose beginning is in the log.
+func TestLostRestOfALine(t *testing.T) {
+	dir := t.TempDir()
+	l, err := openLog(LogOptions{Path: filepath.Join(dir, "0.log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	var buf []byte
+	write := func(stream, text string) { buf = l.write(stream, []byte(text), time.Now(), buf) }
+	lose := func(stream, text string) {
+		good := l.f
+		l.f = full
+		write(stream, text)
+		l.f = good
+	}
+	write("stdout", "begin")
+	write("stderr", "other ")
+	lose("stdout", " of a line\nanother\n")
+	write("stderr", "stream\n")
+	write("stdout", "whole\n")
+	write("stdout", "a")
+	write("stdout", "b\n")
+	lose("stdout", "lost")
+	write("stdout", "rest\n")
+	data, err := os.ReadFile(l.opts.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		_, entry, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		stream, entry, _ := strings.Cut(entry, " ")
+		tag, text, _ := strings.Cut(entry, " ")
+		got[stream] += text + map[string]string{"P": "", "F": "|"}[tag]
+	}
+	if got["stdout"] != "begin|whole|ab|rest|" || got["stderr"] != "other stream|" {
+		t.Errorf("read as %q", got)
+	}
+	if want := int64(len(" of a line\nanother\nlost")); l.lost != want {
+		t.Errorf("%d bytes are counted as lost, want %d", l.lost, want)
+	}
+}
