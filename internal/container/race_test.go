@@ -1,12 +1,17 @@
 package container
 
 import (
+	"context"
 	"math"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"go.skiff.dev/skiff/internal/supervisor"
@@ -57,6 +62,48 @@ func TestTimeouts(t *testing.T) {
 	} {
 		if got := timeout(given); got != want {
 			t.Errorf("%d seconds are %v, want %v", given, got, want)
+		}
+	}
+}
+
+// TestCallerGoesAway: who asked for a sandbox gives up while the supervisor makes pause, which is not left without an owner.
+func TestCallerGoesAway(t *testing.T) {
+	n := newNode(t)
+	info, err := n.s.sup.Info(n.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections := func() int {
+		text, err := os.ReadFile("/proc/net/unix")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), n.deps.Supervisor.Socket)
+	}
+	for range 5 {
+		if err := unix.Kill(info.PID, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		before := connections()
+		ctx, cancel := context.WithCancel(n.ctx())
+		config := &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: "pod"}}
+		answer := make(chan error, 1)
+		go func() {
+			_, err := n.s.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config})
+			answer <- err
+		}()
+		for connections() == before {
+			time.Sleep(time.Millisecond) //nolint:forbidigo // nothing tells of a connection to a process that is stopped
+		}
+		cancel()
+		if err := unix.Kill(info.PID, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answer; status.Code(err) != codes.Canceled {
+			t.Errorf("the call: %v", err)
+		}
+		if list, err := n.s.sup.List(n.ctx()); err != nil || len(list) > 0 {
+			t.Errorf("the supervisor has %v, %v", list, err)
 		}
 	}
 }

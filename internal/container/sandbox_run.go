@@ -102,7 +102,11 @@ func (s *Service) buildSandbox(ctx context.Context, rec *sandboxRecord, back *un
 	defer b.mu.Unlock()
 	back.add(func() { s.dropSandbox(rec.ID) })
 	back.add(func() { _ = s.sup.Delete(context.WithoutCancel(ctx), rec.ID, true) })
-	pause, err := s.sup.Create(ctx, s.pauseRequest(rec))
+	// Who goes away meanwhile would leave pause: what is only being made cannot be deleted.
+	pause, err := s.sup.Create(context.WithoutCancel(ctx), s.pauseRequest(rec))
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("starting pause: %w", err)
 	}
