@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -8,7 +9,9 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/pidfd"
 	"go.skiff.dev/skiff/internal/oci"
 )
 
@@ -100,4 +103,56 @@ func (s *server) planned(id string, plan *os.File) (*foreign, error) {
 		rec.CgroupPath = spec.Linux.CgroupsPath
 	}
 	return s.foreign(rec)
+}
+
+// endMonitor ends the monitor that has a plan, if one has, and keeps others from taking it until the file is closed.
+func endMonitor(plan *os.File) error {
+	for {
+		err := unix.FcntlFlock(plan.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return os.NewSyscallError("fcntl F_OFD_SETLK", err)
+		}
+		pid, err := lockHolder(plan)
+		if err != nil {
+			return err
+		}
+		if pid == 0 { // it has just ended
+			continue
+		}
+		if err := killHolder(plan, pid); err != nil {
+			return err
+		}
+	}
+}
+
+// lockHolder is the process that has a file locked, 0 if none has.
+func lockHolder(f *os.File) (int, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
+		return 0, os.NewSyscallError("fcntl F_GETLK", err)
+	}
+	if lock.Type == unix.F_UNLCK {
+		return 0, nil
+	}
+	return int(lock.Pid), nil
+}
+
+func killHolder(f *os.File, pid int) error {
+	process, err := pidfd.Open(pid, 0)
+	if errors.Is(err, pidfd.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer process.Close()
+	if now, err := lockHolder(f); err != nil || now != pid { // the pid may be another's by now
+		return err
+	}
+	if err := pidfd.Signal(process, unix.SIGKILL); err != nil && !errors.Is(err, pidfd.ErrGone) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killTime)
+	defer cancel()
+	return oci.WaitGone(ctx, process)
 }
