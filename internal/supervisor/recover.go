@@ -83,11 +83,12 @@ func (s *server) adopt(rec *record) {
 		return
 	}
 	if rec.BootID == s.bootID {
-		// Also of one that has ended: somebody may have held its pipes (Client.Hold).
-		if err := s.resumeStreams(e); err != nil {
-			s.log.Warn("output of a container is not read", "container", rec.ID, "err", err)
-		}
 		e.pidfd, err = pidfd.Open(rec.watched(), rec.StartTicks)
+		if err == nil || !rec.Terminal { // somebody may have held the pipes of one that has ended (Client.Hold)
+			if err := s.resumeStreams(e); err != nil {
+				s.log.Warn("output of a container is not read", "container", rec.ID, "err", err)
+			}
+		}
 	} else {
 		err = pidfd.ErrGone
 	}
