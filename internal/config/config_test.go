@@ -46,6 +46,7 @@ func TestLoadNamesFileLineAndField(t *testing.T) {
 		"host bits":     {"cluster-cidr: 10.42.0.1/16", "did you mean 10.42.0.0/16?"},
 		"yes":           {"disable-default-registry-endpoint: yes", `line 1: field "disable-default-registry-endpoint": "yes" is neither true nor false`},
 		"thresholds":    {"image-gc-low-threshold: 85", "image-gc-low-threshold 85 must be below image-gc-high-threshold 85"},
+		"long":          {"run-dir: /" + strings.Repeat("x", 91), "is 1 bytes too long: the socket supervisor.sock in it has an address of at most 107"},
 		"overlap":       {"cluster-cidr: 10.43.0.0/17", "cluster-cidr 10.43.0.0/17 and service-cidr 10.43.0.0/16 overlap"},
 		"ports":         {"api-port: 10250", "api-port and kubelet-port are both 10250"},
 		"port range":    {"service-node-port-range: 9-3", "no range of ports"},

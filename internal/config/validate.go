@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -45,8 +46,16 @@ func (c *Config) Validate() error {
 	if msg := strings.Trim(c.ClusterDomain, "."); msg != c.ClusterDomain || msg == "" {
 		return fmt.Errorf("cluster-domain %q must be a domain without leading or trailing dots", c.ClusterDomain)
 	}
+	for _, socket := range []string{c.SupervisorSocket(), c.CRISocket(), c.ControlSocket(), c.EtcdSocket()} {
+		if over := len(socket) - maxSocket; over > 0 {
+			return fmt.Errorf("run-dir %q is %d bytes too long: the socket %s in it has an address of at most %d", c.RunDir, over, filepath.Base(socket), maxSocket)
+		}
+	}
 	return nil
 }
+
+// maxSocket is how long the path of a unix socket may be (unix(7)).
+const maxSocket = 107
 
 // sized checks that a range is IPv4 and its mask lies within bounds.
 func sized(name string, p netip.Prefix, low, high int) error {
