@@ -91,18 +91,24 @@ func launch(ctx context.Context, opts Options) error {
 // awaitReady returns when the supervisor listens or has failed to. As long as
 // the caller lives it also reaps it.
 func awaitReady(ctx context.Context, cmd *exec.Cmd, ready *os.File, log string) error {
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		err = cmd.Wait()
+		close(ended)
+	}()
 	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var b [1]byte
 	if _, err := ready.Read(b[:]); err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // who gives up may take back all that it made, and finds no supervisor before it listens
+		_ = cmd.Process.Kill()
+		<-ended
 		return fmt.Errorf("waiting for the supervisor to start: %w", ctx.Err())
 	}
-	err := <-ended
+	<-ended
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == exitAnother {
 		return errAnother

@@ -129,7 +129,7 @@ func hostileLayers(t testing.TB, c *canary) []hostileLayer {
 		{"hard link through a link", members(t, member(sym, "l", c.dir), member(hard, "h", "l/file"), file("h")), true, "hard link to"},
 		{"hard link to a link, then written", members(t, member(sym, "l", abs), member(hard, "h", "l"), file("h")), false, ""},
 		{"hard link to a directory", members(t, member(dir, "d/", ""), member(hard, "h", "d")), true, "which is no file of this layer"},
-		{"hard link to nothing", members(t, member(hard, "h", "nothing")), true, "which is no file of this layer"},
+		{"hard link to nothing", members(t, member(hard, "h", "nothing")), true, "which is not in this layer"},
 		{"hard link to a whiteout", members(t, file(".wh.w"), member(hard, "h", "w")), true, "which is no file of this layer"},
 		{"hard link to the root", members(t, member(hard, "h", ".")), true, "hard link to"},
 		// Whiteouts.
