@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -42,7 +43,7 @@ func newSmall(t *testing.T) *small {
 	}
 	before := n.deps
 	n.deps.Dir, n.deps.RunDir = filepath.Join(s.dir, "containers"), filepath.Join(s.dir, "run")
-	n.deps.Supervisor.Dir = filepath.Join(s.dir, "s")
+	n.deps.Supervisor.Dir, n.deps.Supervisor.Socket = filepath.Join(s.dir, "s"), filepath.Join(n.dir, "small.sock")
 	n.start()
 	t.Cleanup(func() { // before the node's own
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -89,10 +90,12 @@ func once(path string) bool {
 func (s *small) things() (all []string) {
 	s.t.Helper()
 	err := filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
-		if once(strings.TrimPrefix(path, s.dir+"/")) {
-			return err
+		if errors.Is(err, fs.ErrNotExist) { // gone meanwhile
+			return nil
 		}
-		all = append(all, path)
+		if !once(strings.TrimPrefix(path, s.dir+"/")) {
+			all = append(all, path)
+		}
 		return err
 	})
 	if err != nil {
@@ -126,16 +129,25 @@ func (s *small) things() (all []string) {
 	return all
 }
 
+// news is what is there now and was not.
+func (s *small) news(before []string) (all []string) {
+	s.t.Helper()
+	for _, x := range s.things() {
+		// The writable layer goes with its container.
+		if !slices.Contains(before, x) && !slices.ContainsFunc(before, func(b string) bool { return strings.HasPrefix(x, b+"/") && strings.HasSuffix(b, "/work") }) {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
 // same tells what is there now and was not, or the other way round.
 func (s *small) same(what string, before []string) {
 	s.t.Helper()
-	after := s.things()
-	for _, x := range after {
-		// The writable layer goes with its container.
-		if !slices.Contains(before, x) && !slices.ContainsFunc(before, func(b string) bool { return strings.HasPrefix(x, b+"/") && strings.HasSuffix(b, "/work") }) {
-			s.t.Errorf("%s leaves %s", what, x)
-		}
+	for _, x := range s.news(before) {
+		s.t.Errorf("%s leaves %s", what, x)
 	}
+	after := s.things()
 	for _, x := range before {
 		if !slices.Contains(after, x) {
 			s.t.Errorf("%s takes %s away", what, x)
