@@ -33,7 +33,8 @@ func OpenUp(dir string) error {
 	}
 }
 
-// open covers a directory by one that shows the same and that everybody may pass through.
+// open covers a directory by one that shows the same and that everybody may pass through. Before Linux 6.15 nothing can be
+// mounted in what is attached nowhere, so the cover comes first, and what it shows after it.
 func open(dir string) error {
 	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -44,45 +45,68 @@ func open(dir string) error {
 	if err != nil {
 		return err
 	}
-	fd, err := FS("tmpfs", "passage", []string{"mode=0711", "size=1m"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	cover, err := FS("tmpfs", "passage", []string{"mode=0711", "size=1m"}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer unix.Close(cover)
+	shown := map[string]int{}
+	defer func() {
+		for _, fd := range shown {
+			unix.Close(fd)
+		}
+	}()
 	for _, e := range entries {
-		if err := show(fd, at, e); err != nil && !errors.Is(err, os.ErrNotExist) { // gone meanwhile
+		fd, err := makePlace(cover, at, e)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // gone meanwhile
+			return err
+		}
+		if fd >= 0 {
+			shown[e.Name()] = fd
+		}
+	}
+	if err := Attach(cover, at); err != nil {
+		return err
+	}
+	for name, fd := range shown {
+		if err := show(fd, cover, name); err != nil {
 			return err
 		}
 	}
-	return Attach(fd, at)
+	return nil
 }
 
-// show makes what the directory from has under the same name in to.
-func show(to, from int, e os.DirEntry) error {
-	name, place := e.Name(), fmt.Sprintf("/proc/self/fd/%d/%s", to, e.Name())
+// makePlace makes the place in the cover for what the directory from has, and returns a copy of that; of a link it makes
+// another one and returns -1.
+func makePlace(cover, from int, e os.DirEntry) (int, error) {
+	place := fmt.Sprintf("/proc/self/fd/%d/%s", cover, e.Name())
 	if e.Type()&os.ModeSymlink != 0 {
-		target, err := readlinkat(from, name)
+		target, err := readlinkat(from, e.Name())
 		if err != nil {
-			return err
+			return -1, err
 		}
-		return os.Symlink(target, place)
+		return -1, os.Symlink(target, place)
 	}
-	fd, err := Clone(from, name, true)
+	fd, err := Clone(from, e.Name(), true)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	defer unix.Close(fd)
 	if e.IsDir() {
 		err = os.Mkdir(place, 0o700)
 	} else {
 		err = os.WriteFile(place, nil, 0o600)
 	}
 	if err != nil {
-		return err
+		unix.Close(fd)
+		return -1, err
 	}
-	at, err := unix.Openat(to, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	return fd, nil
+}
+
+func show(fd, cover int, name string) error {
+	at, err := unix.Openat(cover, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "openat", Path: place, Err: err}
+		return &os.PathError{Op: "openat", Path: name, Err: err}
 	}
 	defer unix.Close(at)
 	return Attach(fd, at)
