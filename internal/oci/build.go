@@ -21,14 +21,7 @@ import (
 // makePlan translates the configuration into what init does, and opens every file that init needs from the host.
 func (cr *creation) makePlan(context.Context) error {
 	s, p := cr.o.Spec, &cr.plan
-	if err := cr.files.stdio(cr.o.Stdio, cr.o.ExtraFiles); err != nil {
-		return err
-	}
-	p.fds = len(cr.files.list())
-	p.rootFD, p.noPivot, p.hostMounts = -1, cr.o.NoPivot, true
-	if err := cr.planNamespaces(); err != nil {
-		return err
-	}
+	p.rootFD, p.noPivot = -1, cr.o.NoPivot
 	if err := cr.planRoot(); err != nil {
 		return err
 	}
@@ -76,8 +69,20 @@ func once(paths []string) (out []string) {
 	return out
 }
 
-// planNamespaces decides per namespace: new by clone, joined, or the caller's.
-func (cr *creation) planNamespaces() error {
+// planNamespaces decides what init is born with: its files, and, per namespace, whether it is new by clone, joined, or the
+// caller's.
+func (cr *creation) planNamespaces(context.Context) error {
+	if err := cr.files.stdio(cr.o.Stdio, cr.o.ExtraFiles); err != nil {
+		return err
+	}
+	cr.plan.fds = len(cr.files.list())
+	w, theirs, err := newWire()
+	if err != nil {
+		return err
+	}
+	cr.wire, cr.sp.files = w, cr.files.socket(theirs)
+	cr.onFail(func() { w.f.Close() })
+	cr.plan.hostMounts = true
 	if cr.o.Spec.Linux == nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
 )
 
@@ -31,8 +32,10 @@ type creation struct {
 	scope scope // with systemd
 	undo  []func()
 
-	limited bool // the cgroup has its limits
-	hooked  bool // hooks began to run
+	rest    *cgroup.Manager // the cgroups that are still to be made; nil: none
+	existed bool            // some cgroup was there before
+	limited bool            // the cgroup has its limits
+	hooked  bool            // hooks began to run
 }
 
 // Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
@@ -87,11 +90,13 @@ type parentStep struct {
 func createParentSteps() []parentStep {
 	return []parentStep{
 		{"directory", (*creation).makeDir},
-		{"plan", (*creation).makePlan},
+		{"namespaces", (*creation).planNamespaces},
 		{"cgroup", (*creation).makeCgroup},
-		{"socket", (*creation).listenStart},
 		{"clone", (*creation).cloneInit},
-		{"record", (*creation).saveCreating},
+		{"record", (*creation).saveCreating}, // from here on init's runtime starts
+		{"plan", (*creation).makePlan},
+		{"rest", (*creation).makeRest},
+		{"socket", (*creation).listenStart},
 		{"unit", (*creation).startScope},
 		{"limits", (*creation).placeInit},
 		{"handshake", (*creation).handshake},
@@ -99,7 +104,11 @@ func createParentSteps() []parentStep {
 	}
 }
 
+// rollback first ends init, or what it is in could not be removed.
 func (cr *creation) rollback() {
+	if cr.child != nil {
+		cr.child.kill()
+	}
 	for _, f := range slices.Backward(cr.undo) {
 		f()
 	}
@@ -158,30 +167,24 @@ func withShortPath(dir, name string, f func(*unix.SockaddrUnix) error) error {
 }
 
 func (cr *creation) cloneInit(context.Context) error {
-	w, theirs, err := newWire()
-	if err != nil {
-		return err
-	}
-	cr.wire = w
-	cr.onFail(func() { w.f.Close() })
-	cr.sp.sock = cr.files.add(theirs, true)
-	cr.sp.files = cr.files.list()
 	cr.sp.brief = cr.o.Run
 	if cr.sp.exe = cr.o.Exe; cr.sp.exe == nil {
-		if cr.sp.exe, err = SealedSelf(); err != nil {
+		exe, err := SealedSelf()
+		if err != nil {
 			return err
 		}
-		defer cr.sp.exe.Close()
+		defer exe.Close()
+		cr.sp.exe = exe
 	}
 	if cr.mapped() {
-		cr.sp.joinEarly(cr.plan.joins)
+		cr.sp.joinEarly(cr.plan.joins, &cr.files)
 	}
-	if cr.child, err = cr.sp.run(); err != nil {
+	child, err := cr.sp.run()
+	if err != nil {
 		return cr.mappingError(err)
 	}
-	cr.plan.joins = cr.sp.left(cr.plan.joins)
-	cr.plan.process.keepGroups = len(cr.plan.process.groups) == 0 && !mayDropGroups(strconv.Itoa(cr.child.pid))
-	cr.onFail(cr.child.kill)
+	cr.child = child
+	cr.plan.joins = cr.sp.left(cr.plan.joins, &cr.files)
 	if cr.sp.userNS != nil { // mapSource may need it
 		fd, err := unix.FcntlInt(cr.sp.userNS.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -190,10 +193,7 @@ func (cr *creation) cloneInit(context.Context) error {
 		cr.sp.userNS = os.NewFile(uintptr(fd), "userns")
 		cr.files.late = append(cr.files.late, cr.sp.userNS)
 	}
-	if err := cr.keepNetNS(); err != nil {
-		return err
-	}
-	cr.files.close() // init's copies must be the only ones, or its death would go unseen
+	cr.files.files[cr.files.born-1].Close() // init's socket must be the only one, or its death would go unseen
 	cr.c.Init = &Process{PID: cr.child.pid, PIDFD: cr.child.pidfd}
 	return nil
 }
@@ -228,9 +228,6 @@ func (cr *creation) saveCreating(context.Context) error {
 	}
 	_, newPID := findNamespace(o.Spec, specs.PIDNamespace)
 	cr.c.rec.SharedPID, cr.c.rec.OldKeyring = !newPID, o.NoNewKeyring
-	if cr.plan.process.seccompNotify {
-		cr.c.rec.Listener = o.Spec.Linux.Seccomp.ListenerPath
-	}
 	if cr.c.rec.Rootfs = absRoot(o); o.Rootfs != nil {
 		cr.c.rec.Rootfs = o.Rootfs.Upper
 	}
@@ -238,16 +235,15 @@ func (cr *creation) saveCreating(context.Context) error {
 }
 
 func (cr *creation) placeInit(context.Context) error {
-	var c coder
 	cr.plan.stateJSON = cr.c.hookState(specs.StateCreating)
-	cr.plan.code(&c)
-	err := cr.wire.sendPlan(c.b)
-	if lost(err) {
-		return cr.child.died()
+	cr.plan.process.keepGroups = len(cr.plan.process.groups) == 0 && !mayDropGroups(strconv.Itoa(cr.child.pid))
+	if err := cr.sp.deliver(&cr.plan, &cr.files, cr.wire, cr.child); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("sending the plan: %w", err)
+	if err := cr.keepNetNS(); err != nil {
+		return err
 	}
+	cr.files.close()
 	if !cr.limited { // while init's runtime starts; init does nothing before it is told to
 		if err := cr.setLimits(); err != nil {
 			return err
@@ -262,7 +258,8 @@ func (cr *creation) placeInit(context.Context) error {
 		return err
 	}
 	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)
-	if err = cr.wire.send(msgGo, nil); lost(err) {
+	err := cr.wire.send(msgGo, nil)
+	if lost(err) {
 		return cr.child.died()
 	}
 	return err
@@ -307,6 +304,9 @@ func (cr *creation) handshake(ctx context.Context) error {
 
 func (cr *creation) saveCreated(context.Context) error {
 	cr.c.rec.Creating = false
+	if cr.plan.process.seccompNotify {
+		cr.c.rec.Listener = cr.o.Spec.Linux.Seccomp.ListenerPath
+	}
 	if err := cr.c.save(); err != nil {
 		return err
 	}

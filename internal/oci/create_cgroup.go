@@ -42,7 +42,36 @@ func (cr *creation) makeCgroup(context.Context) error {
 	if err := cr.useCgroup(p); err != nil {
 		return err
 	}
-	m := cr.c.cg
+	if !cr.early() {
+		return cr.makePart(cr.c.cg)
+	}
+	v2, v1 := cr.c.cg.Split()
+	cr.rest = v1
+	return cr.makePart(v2)
+}
+
+// early tells whether init is cloned before the cgroups of version 1 are made: its runtime starts meanwhile, and then it
+// enters them itself.
+func (cr *creation) early() bool {
+	return cr.o.Run && !cr.o.Systemd && !UnderUser() && !cr.mapped() && !cr.sp.staged()
+}
+
+// makeRest makes the cgroups that init was not cloned into.
+func (cr *creation) makeRest(context.Context) error {
+	if cr.rest == nil || len(cr.rest.Dirs()) == 0 {
+		return nil
+	}
+	m := cr.rest
+	cr.rest = nil
+	if err := cr.makePart(m); err != nil {
+		return err
+	}
+	cr.child.placed = len(cr.sp.tasks) > 0
+	return nil
+}
+
+// makePart makes the cgroup in some hierarchies, for init to be born there or to enter them.
+func (cr *creation) makePart(m *cgroup.Manager) error {
 	existed, undo, err := m.Make()
 	if err != nil {
 		return cr.withoutCgroup(err)
@@ -51,15 +80,19 @@ func (cr *creation) makeCgroup(context.Context) error {
 		// Delete ends and removes what is in the cgroup, so nobody else's processes may be there.
 		if pids, err := m.Procs(); err != nil || len(pids) > 0 {
 			undo()
-			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", p, len(pids)))
+			return errors.Join(err, fmt.Errorf("linux.cgroupsPath: %q: container's cgroup is not empty: %d process(es) found", m.Path, len(pids)))
 		}
 	} else {
 		cr.onFail(func() { _ = m.Destroy() })
 	}
-	if existed || !roomy(cr.o.Spec) {
-		return cr.setLimits()
+	cr.existed = cr.existed || existed
+	if !cr.existed && roomy(cr.o.Spec) {
+		return cr.sp.bornIn(m, &cr.files)
 	}
-	return cr.sp.bornIn(m, &cr.files)
+	if cr.rest != nil && len(cr.rest.Dirs()) > 0 { // the limits are in the others
+		return nil
+	}
+	return cr.setLimits()
 }
 
 // withoutCgroup lets a user who has no right to any cgroup go on without one, where the configuration does not ask for it.

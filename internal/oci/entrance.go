@@ -47,7 +47,7 @@ func enterCgroups(a *assembler, tasks []int) {
 
 // initArgs are argv and envp of init.
 func (s *spawn) initArgs(a *assembler) (argv, envv operand) {
-	argv = a.pointers(a.cstring("skiff-oci"), a.cstring("init"), a.cstring(strconv.Itoa(s.sock)))
+	argv = a.pointers(a.cstring("skiff-oci"), a.cstring("init"), a.cstring(strconv.Itoa(s.sock())))
 	var env []operand
 	for _, e := range initEnv() {
 		env = append(env, a.cstring(e))

@@ -66,30 +66,29 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	if err := execAffinity(sw, &pl.process, sp.ExecCPUAffinity); err != nil {
 		return nil, err
 	}
-	c.joinAll(sw, &pl, &files)
 	w, theirs, err := newWire()
 	if err != nil {
 		return nil, err
 	}
 	defer w.f.Close()
-	sw.sock = files.add(theirs, true)
-	sw.files = files.list()
+	sw.files = files.socket(theirs)
+	c.joinAll(sw, &pl, &files)
 	if o.SubCgroup == nil && c.cg.Roomy() {
 		if err := sw.bornIn(c.cg, &files); err != nil {
 			return nil, err
 		}
 	}
 	if sw.userNS != nil {
-		sw.joinEarly(pl.joins)
+		sw.joinEarly(pl.joins, &files)
 	}
 	ch, err := sw.run()
 	if err != nil {
 		return nil, err
 	}
-	pl.joins = sw.left(pl.joins)
-	files.close()
+	pl.joins = sw.left(pl.joins, &files)
+	theirs.Close()
 	proc := &Process{PID: ch.pid, PIDFD: ch.pidfd}
-	if err := c.finishExec(ctx, o, w, ch, proc, &pl); err != nil {
+	if err := c.finishExec(ctx, o, w, ch, proc, sw, &pl, &files); err != nil {
 		ch.kill()
 		if proc.Console != nil {
 			proc.Console.Close()
@@ -144,16 +143,11 @@ func (c *Container) sharesUserNS() bool {
 	return namespace.Same(fmt.Sprintf("/proc/%d/ns/user", c.Init.PID), "/proc/self/ns/user")
 }
 
-func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch *child, proc *Process, pl *plan) error {
-	var enc coder
-	pl.code(&enc)
-	err := w.sendPlan(enc.b)
-	if lost(err) {
-		return ch.died()
+func (c *Container) finishExec(ctx context.Context, o *ExecOptions, w *wire, ch *child, proc *Process, sw *spawn, pl *plan, files *fileList) error {
+	if err := sw.deliver(pl, files, w, ch); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("sending the plan: %w", err)
-	}
+	files.close()
 	if !ch.placed {
 		if err := c.addExec(ch.pid, o.SubCgroup); err != nil {
 			return err

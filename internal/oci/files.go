@@ -7,6 +7,7 @@ type fileList struct {
 	files []*os.File
 	owned []*os.File
 	late  []*os.File // closed when all is done, not when init has its copies
+	born  int        // how many of files init is born with
 }
 
 func (l *fileList) add(f *os.File, owned bool) int {
@@ -18,6 +19,15 @@ func (l *fileList) add(f *os.File, owned bool) int {
 }
 
 func (l *fileList) list() []*os.File { return l.files }
+
+// socket adds init's end of the wire, the last of those that init is born with. The others are sent to it.
+func (l *fileList) socket(theirs *os.File) (born []*os.File) {
+	l.born = l.add(theirs, true) + 1
+	return l.files[:l.born:l.born]
+}
+
+// sent are those that init is not born with.
+func (l *fileList) sent() []*os.File { return l.files[l.born:] }
 
 func (l *fileList) close() {
 	for _, f := range l.owned {

@@ -35,8 +35,7 @@ type step struct {
 }
 
 // InitMain is the role "init" of skiff-oci: it turns itself into a container's process. args[0] is the descriptor of
-// the socket to the parent, args[1] the first one of a "tasks" file of a cgroup to enter, args[2] how many of them there
-// are; they may be left out. It does not return.
+// the socket to the parent, which brings all else. It does not return.
 //
 // One thread does everything: namespaces, credentials and seccomp belong to threads, and execve makes the calling one
 // the process. So the caller's goroutine must be bound to its thread: by runtime.LockOSThread, or, which saves the
@@ -55,11 +54,11 @@ func InitMain(args []string) {
 	}
 	s.up = childWire(fd)
 	// Whatever came along, a leaked descriptor of the caller included, stays out of hooks and of the container.
-	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if unix.CloseRange(uint(fd)+1, 1<<31-1, 0) != nil || fd >= 3 && unix.CloseRange(3, uint(fd), unix.CLOSE_RANGE_CLOEXEC) != nil {
 		os.Exit(1)
 	}
 	unix.Umask(0)
-	err = s.run(enterByTasks(args[1:]))
+	err = s.run()
 	kind := byte(msgError)
 	if _, ok := errors.AsType[ExecveError](err); ok {
 		kind = msgExecve
@@ -73,19 +72,8 @@ func InitMain(args []string) {
 }
 
 // enterByTasks moves this thread into cgroups of version 1. The runtime's others stay behind, until execve ends them.
-func enterByTasks(args []string) error {
-	if len(args) < 2 {
-		return nil
-	}
-	first, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	for fd := first; fd < first+n; fd++ {
+func enterByTasks(tasks []int) error {
+	for _, fd := range tasks {
 		if _, err := unix.Write(fd, []byte("0")); err != nil {
 			return fmt.Errorf("entering the cgroups: %w", os.NewSyscallError("write", err))
 		}
@@ -94,12 +82,13 @@ func enterByTasks(args []string) error {
 	return nil
 }
 
-// run only returns with an error. What went wrong before is told after the parent's last word: who ends with messages
+// run only returns with an error. What goes wrong before the parent's last word is told after it: who ends with messages
 // unread resets the socket, and its own word is lost.
-func (s *initState) run(before error) (err error) {
+func (s *initState) run() (err error) {
 	if s.plan, err = s.up.plan(); err != nil {
 		return err
 	}
+	before := enterByTasks(s.tasks)
 	if err := s.up.await(); err != nil {
 		return err
 	}

@@ -426,21 +426,89 @@ func TestTimeNamespace(t *testing.T) {
 
 // TestRollback fails after each of the parent's steps in turn.
 func TestRollback(t *testing.T) {
-	boom := errors.New("boom")
 	for i, s := range createParentSteps() {
-		t.Run(s.name, func(t *testing.T) {
+		for _, run := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/run=%v", s.name, run), func(t *testing.T) { rollback(t, i, run) })
+		}
+	}
+}
+
+func rollback(t *testing.T, i int, run bool) {
+	boom := errors.New("boom")
+	b := newBox(t, "true")
+	b.opts.Run = run
+	steps := createParentSteps()
+	do := steps[i].do
+	steps[i].do = func(cr *creation, ctx context.Context) error { return errors.Join(do(cr, ctx), boom) }
+	if _, err := create(context.Background(), b.opts, steps); !errors.Is(err, boom) {
+		t.Fatalf("create: %v", err)
+	}
+	b.clean()
+	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a child is left: %v", err)
+	}
+}
+
+// TestForeignCgroup: a container that is refused because others are in its cgroup leaves that cgroup, and makes no other.
+func TestForeignCgroup(t *testing.T) {
+	for _, run := range []bool{false, true} {
+		t.Run(fmt.Sprintf("run=%v", run), func(t *testing.T) {
 			b := newBox(t, "true")
-			steps := createParentSteps()
-			do := steps[i].do
-			steps[i].do = func(cr *creation, ctx context.Context) error { return errors.Join(do(cr, ctx), boom) }
-			if _, err := create(context.Background(), b.opts, steps); !errors.Is(err, boom) {
-				t.Fatalf("create: %v", err)
+			b.opts.Run = run
+			m, err := cgroup.New(b.spec.Linux.CgroupsPath)
+			if err != nil {
+				t.Fatal(err)
 			}
-			b.clean()
-			if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
-				t.Errorf("a child is left: %v", err)
+			theirs := m
+			if v2, v1 := m.Split(); len(v1.Dirs()) > 0 {
+				theirs = v1
+				defer func() {
+					if v2.Exists() {
+						t.Errorf("%s is left", v2.Dirs())
+					}
+				}()
+			}
+			must(t, theirs.Create())
+			defer theirs.Destroy()
+			sleep := exec.Command("sleep", "1000")
+			must(t, sleep.Start())
+			defer func() {
+				_ = sleep.Process.Kill()
+				_ = sleep.Wait()
+			}()
+			must(t, theirs.Add(sleep.Process.Pid, nil))
+			if err := b.create(); err == nil || !strings.Contains(err.Error(), "container's cgroup is not empty") {
+				t.Errorf("create: %v", err)
+			}
+			for _, d := range theirs.Dirs() {
+				if _, err := os.Stat(d); err != nil {
+					t.Error(err)
+				}
 			}
 		})
+	}
+}
+
+// TestManyFiles needs more descriptors than one message takes, while the caller has one that it lets every program have: each
+// has the number that init expects.
+func TestManyFiles(t *testing.T) {
+	leak, err := unix.Open("/dev/zero", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leak)
+	b := newBox(t, "cat /many/*; ls /proc/self/fd")
+	b.opts.Run = true
+	dir := t.TempDir()
+	var want strings.Builder
+	for i := range maxFiles + 10 {
+		name := fmt.Sprintf("%03d", i)
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(name+"\n"), 0o644))
+		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/many/" + name, Source: filepath.Join(dir, name), Type: "bind"})
+		want.WriteString(name + "\n")
+	}
+	if out, code := b.run(); out != want.String()+"0\n1\n2\n3" || code != 0 { // 3 is the directory that ls reads
+		t.Errorf("printed %q, exit code %d", out, code)
 	}
 }
 

@@ -3,9 +3,10 @@ package oci
 // plan is everything init needs to know, in the words of the kernel: options are parsed, names are numbers, files are
 // descriptors. Init trusts it; all checks of the configuration happened in the parent.
 type plan struct {
-	exec     bool // join a running container; false: make one
-	fds      int  // first descriptor that is not the process's own: 3 + preserved ones
-	listen   int  // descriptor of the start socket; -1: there is none
+	exec     bool  // join a running container; false: make one
+	fds      int   // first descriptor that is not the process's own: 3 + preserved ones
+	listen   int   // descriptor of the start socket; -1: there is none
+	tasks    []int // "tasks" files of cgroups of version 1 that init enters
 	joins    []join
 	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
 	wantSync bool   // the parent runs hooks between namespaces and root
@@ -156,6 +157,7 @@ func (p *plan) code(c *coder) {
 	c.flag(&p.exec)
 	coded(c, &p.fds)
 	coded(c, &p.listen)
+	list(c, &p.tasks, func(c *coder, fd *int) { coded(c, fd) })
 	list(c, &p.joins, func(c *coder, j *join) { coded(c, &j.fd); coded(c, &j.flag) })
 	coded(c, &p.unshare)
 	c.flag(&p.wantSync)

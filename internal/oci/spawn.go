@@ -21,8 +21,7 @@ import (
 // spawn describes one clone of init.
 type spawn struct {
 	exe         *os.File
-	files       []*os.File // 0.. in the child
-	sock        int        // index in files of the socket to the parent
+	files       []*os.File // 0.. in the child: the process's own, then the socket to the parent, which brings the others
 	clone       uintptr    // new namespaces
 	pidNS       *os.File   // pid namespace to be born in; nil: the caller's, or a new one by clone
 	newTime     bool
@@ -31,6 +30,7 @@ type spawn struct {
 	userNS      *os.File
 	joins       []early    // namespaces entered before a user namespace is: they may belong to the caller's
 	tasks       []*os.File // v1: "tasks" files of the cgroups that are entered before anything else
+	hybrid      bool       // into is beside cgroups of version 1
 	brief       bool       // init becomes the process at once: see entrance
 	into        *os.File   // v2, and with tasks on a hybrid machine: directory of the cgroup that init is cloned into
 	alone       bool       // with into: nobody who shares our memory may be there, see cgroup.DiesAsOne
@@ -56,13 +56,17 @@ type child struct {
 }
 
 // bornIn makes the child be born in the cgroup.
-func (s *spawn) bornIn(m *cgroup.Manager, files *fileList) (err error) {
-	if s.tasks, err = m.Tasks(); err != nil {
+func (s *spawn) bornIn(m *cgroup.Manager, files *fileList) error {
+	tasks, err := m.Tasks()
+	if err != nil {
 		return err
 	}
-	files.owned = append(files.owned, s.tasks...)
-	if s.into, err = m.Into(); s.into != nil {
-		files.owned = append(files.owned, s.into)
+	s.tasks = append(s.tasks, tasks...)
+	files.owned = append(files.owned, tasks...)
+	into, err := m.Into()
+	if into != nil {
+		files.owned = append(files.owned, into)
+		s.into, s.hybrid = into, !m.Layout.V2
 	}
 	s.alone = m.DiesAsOne()
 	if s.alone && (s.userNS != nil || s.clone&unix.CLONE_NEWUSER != 0) {
@@ -89,7 +93,7 @@ func (s *spawn) run() (*child, error) {
 	}
 	s.into = nil
 	c, err := s.cloneInit()
-	if err != nil || len(s.tasks) == 0 { // version 2 alone: the caller places it
+	if err != nil || !s.hybrid { // version 2 alone: the caller places it
 		return c, err
 	}
 	if err := moveInto(into, c.pid); err != nil {
@@ -182,19 +186,19 @@ func (s *spawn) prepared(start func() (*child, error)) (*child, error) {
 
 // joinEarly takes from the namespaces that init is to enter those that come before a user namespace. A process that has
 // entered that one has no rights over what belongs to another, such as the network that a caller has made.
-func (s *spawn) joinEarly(joins []join) {
+func (s *spawn) joinEarly(joins []join, files *fileList) {
 	for _, j := range joins {
 		if f := j.flag & earlyKinds; f != 0 {
-			s.joins = append(s.joins, early{file: s.files[j.fd], flag: f})
+			s.joins = append(s.joins, early{file: files.files[j.fd], flag: f})
 		}
 	}
 }
 
 // left are the namespaces that are still to be entered by init.
-func (s *spawn) left(joins []join) (out []join) {
+func (s *spawn) left(joins []join, files *fileList) (out []join) {
 	for _, j := range joins {
 		for _, e := range s.joins {
-			if e.done && e.file == s.files[j.fd] {
+			if e.done && e.file == files.files[j.fd] {
 				j.flag &^= e.flag
 			}
 		}
@@ -208,6 +212,9 @@ func (s *spawn) left(joins []join) (out []join) {
 // earlyKinds are those that a thread of a Go program can enter and clone a child into.
 const earlyKinds = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
+// sock is the number of init's socket to the parent.
+func (s *spawn) sock() int { return len(s.files) - 1 }
+
 // places tells whether the child is born in its cgroups.
 func (s *spawn) places() bool { return len(s.tasks) > 0 || s.into != nil }
 
@@ -216,14 +223,9 @@ func (s *spawn) staged() bool {
 }
 
 func (s *spawn) fork() (*child, error) {
-	exe, files, args := s.exe, s.files, []string{"skiff-oci", "init", strconv.Itoa(s.sock)}
+	exe, files, args := s.exe, s.files, []string{"skiff-oci", "init", strconv.Itoa(s.sock())}
 	throughEntrance := false
-	switch {
-	case len(s.tasks) == 0:
-	case s.brief:
-		args = append(args, strconv.Itoa(len(files)), strconv.Itoa(len(s.tasks)))
-		files = append(slices.Clone(files), s.tasks...)
-	default:
+	if len(s.tasks) > 0 && !s.brief {
 		entrance, with, err := s.entrance()
 		if err != nil {
 			return nil, err
@@ -258,6 +260,28 @@ func (s *spawn) fork() (*child, error) {
 		return nil, fmt.Errorf("cloning init: %w", err)
 	}
 	return &child{pid: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), placed: s.places(), entrance: throughEntrance}, nil
+}
+
+// deliver sends init the files that it was not born with, and its plan.
+func (s *spawn) deliver(p *plan, files *fileList, w *wire, c *child) error {
+	if s.brief && !s.staged() {
+		for _, f := range s.tasks {
+			p.tasks = append(p.tasks, files.add(f, false))
+		}
+	}
+	var enc coder
+	p.code(&enc)
+	err := w.sendFiles(files.sent())
+	if err == nil {
+		err = w.sendPlan(enc.b)
+	}
+	if lost(err) {
+		return c.died()
+	}
+	if err != nil {
+		return fmt.Errorf("sending the plan: %w", err)
+	}
+	return nil
 }
 
 // mayDropGroups tells whether a process, or for "self" one in a new user namespace of ours, can change its groups: a user

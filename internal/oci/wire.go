@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -18,7 +19,9 @@ import (
 //	parent                                        init
 //	------                                        ----
 //	clone(new namespaces), exec of this program   prctl(not dumpable), wait for the plan
-//	plan in pieces 'p', last one 'q'        --->  decode
+//	makes the cgroups of version 1 and the plan   (Go's runtime starts)
+//	files 'f' with up to 250 descriptors    --->  they get the numbers behind the socket's, in order
+//	plan in pieces 'p', last one 'q'        --->  decode, enter cgroups of version 1 (see entrance.go)
 //	puts init into its cgroups, sets its
 //	oom score, waits for no one
 //	go 'g'                                  --->  enters the joined namespaces, makes the cgroup namespace,
@@ -39,6 +42,7 @@ import (
 //
 // A closed socket before 'r' means that init died: the parent then reports the signal or exit code.
 const (
+	msgFiles    = 'f'
 	msgPlan     = 'p'
 	msgPlanEnd  = 'q'
 	msgGo       = 'g'
@@ -54,6 +58,9 @@ const (
 
 // packet is the largest piece sent at once; the kernel's default send buffer holds several.
 const packet = 32 << 10
+
+// maxFiles is how many descriptors go with one message; the kernel takes 253 (SCM_MAX_FD).
+const maxFiles = 250
 
 // wire is the parent's end.
 type wire struct{ f *os.File }
@@ -84,6 +91,27 @@ func (w *wire) send(kind byte, body []byte) error {
 // lost tells whether an error says that the other end is gone: it may have left messages unread, or not.
 func lost(err error) bool { return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) }
 
+func (w *wire) sendFiles(files []*os.File) error {
+	raw, err := w.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(files, maxFiles) {
+		fds := make([]int, len(some))
+		for i, f := range some {
+			fds[i] = int(f.Fd())
+		}
+		werr := raw.Write(func(to uintptr) bool {
+			err = unix.Sendmsg(int(to), []byte{msgFiles}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+			return err != unix.EAGAIN && err != unix.EINTR
+		})
+		if err = errors.Join(werr, os.NewSyscallError("sendmsg", err)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *wire) sendPlan(b []byte) error {
 	for len(b) > packet {
 		if err := w.send(msgPlan, b[:packet]); err != nil {
@@ -100,11 +128,16 @@ func (w *wire) receive() (kind byte, body []byte, file *os.File, err error) {
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	buf, oob := make([]byte, packet), make([]byte, unix.CmsgSpace(4))
+	var buf []byte
+	oob := make([]byte, unix.CmsgSpace(4))
 	var n, on int
 	rerr := raw.Read(func(fd uintptr) bool {
-		n, on, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		// Asked first how long it is: a packet may be long, and most are a byte.
+		if n, _, err = unix.Recvfrom(int(fd), nil, unix.MSG_PEEK|unix.MSG_TRUNC); err == nil && n > 0 {
+			buf = make([]byte, n)
+			n, on, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		}
+		return err != unix.EAGAIN && err != unix.EINTR
 	})
 	if err = errors.Join(rerr, err); err != nil {
 		return 0, nil, nil, err
@@ -147,27 +180,38 @@ func (w childWire) send(kind byte, body string, fd int) error {
 
 // receive waits for the parent, which is about to answer. Go's scheduler is not told of the wait: it would start another
 // thread to run goroutines meanwhile, of which init has none.
-func (w childWire) receive(buf []byte) (kind byte, body []byte, err error) {
+func (w childWire) receive(buf, oob []byte) (kind byte, body, control []byte, err error) {
+	iov := unix.Iovec{Base: &buf[0]}
+	iov.SetLen(len(buf))
+	msg := unix.Msghdr{Iov: &iov, Iovlen: 1}
+	if len(oob) > 0 {
+		msg.Control = &oob[0]
+		msg.SetControllen(len(oob))
+	}
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(w), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(w), uintptr(unsafe.Pointer(&msg)), unix.MSG_CMSG_CLOEXEC)
 		if errno == unix.EINTR {
 			continue
 		}
 		if errno != 0 {
-			return 0, nil, os.NewSyscallError("read", errno)
+			return 0, nil, nil, os.NewSyscallError("recvmsg", errno)
 		}
 		if n == 0 {
-			return 0, nil, io.EOF
+			return 0, nil, nil, io.EOF
 		}
-		return buf[0], buf[1:n], nil
+		return buf[0], buf[1:n], oob[:msg.Controllen], nil
 	}
 }
 
 func (w childWire) plan() (*plan, error) {
-	buf := make([]byte, packet+1)
+	buf, oob := make([]byte, packet+1), make([]byte, unix.CmsgSpace(4*maxFiles))
+	next := int(w) + 1
 	var all []byte
 	for {
-		kind, body, err := w.receive(buf)
+		kind, body, control, err := w.receive(buf, oob)
+		if err == nil && kind == msgFiles {
+			next, err = numbered(control, next)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the plan: %w", err)
 		}
@@ -182,10 +226,30 @@ func (w childWire) plan() (*plan, error) {
 	return p, c.err
 }
 
+// numbered makes sure that descriptors have come in order from next on, the numbers that the plan gives them: those are the
+// first free ones, because init was born with nothing else.
+func numbered(control []byte, next int) (int, error) {
+	ms, err := unix.ParseSocketControlMessage(control)
+	if err != nil || len(ms) == 0 {
+		return next, fmt.Errorf("no descriptors have come: %w", err)
+	}
+	fds, err := unix.ParseUnixRights(&ms[0])
+	if err != nil {
+		return next, err
+	}
+	for _, fd := range fds {
+		if fd != next {
+			return next, fmt.Errorf("descriptor %d has come as %d", next, fd)
+		}
+		next++
+	}
+	return next, nil
+}
+
 // await blocks until the parent says go.
 func (w childWire) await() error {
 	buf := make([]byte, 16)
-	kind, _, err := w.receive(buf)
+	kind, _, _, err := w.receive(buf, nil)
 	if err != nil {
 		return fmt.Errorf("waiting for the parent: %w", err)
 	}

@@ -176,6 +176,20 @@ func Reopen(p string, dirs []string) (*Manager, error) {
 // None stands for no cgroup at all: a user without rights to any makes containers without limits.
 func None() *Manager { return &Manager{} }
 
+// Split is the cgroup in the hierarchies of version 2, into which a child can be cloned (Into), and in those of version 1, which
+// a thread enters by itself (Tasks).
+func (m *Manager) Split() (v2, v1 *Manager) {
+	v2, v1 = &Manager{Layout: Layout{V2: m.Layout.V2}, Path: m.Path}, &Manager{Path: m.Path}
+	for i, h := range m.Layout.Hierarchies {
+		part := v1
+		if m.Layout.V2 || h.Hybrid() {
+			part = v2
+		}
+		part.Layout.Hierarchies, part.dirs = append(part.Layout.Hierarchies, h), append(part.dirs, m.dirs[i])
+	}
+	return v2, v1
+}
+
 // Relative tells whether the path was relative to the caller's own cgroup.
 func (m *Manager) Relative() bool { return !path.IsAbs(m.Path) }
 
