@@ -25,6 +25,7 @@ type Container struct {
 	rec     record
 	spec    *specs.Spec
 	cg      *cgroup.Manager
+	unsaved bool  // the record still says that the container is being created
 	starter *wire // on which init waits for Start; nil: at its socket in Dir
 }
 

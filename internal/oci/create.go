@@ -307,6 +307,10 @@ func (cr *creation) saveCreated(context.Context) error {
 	if cr.plan.process.seccompNotify {
 		cr.c.rec.Listener = cr.o.Spec.Linux.Seccomp.ListenerPath
 	}
+	if cr.o.Run && cr.o.PidFile == "" && cr.o.Spec.Hooks == nil { // nobody looks before the process runs
+		cr.c.unsaved = true
+		return nil
+	}
 	if err := cr.c.save(); err != nil {
 		return err
 	}

@@ -162,6 +162,21 @@ func TestDiedBeforeStart(t *testing.T) {
 	b.clean()
 }
 
+// TestRecordOfRun: who looks at a container that was created to be started at once sees that it is running.
+func TestRecordOfRun(t *testing.T) {
+	b := newBox(t, "exec sleep 1000")
+	b.opts.Run = true
+	must(t, b.create())
+	must(t, b.c.Start(context.Background()))
+	c, err := Load(b.opts.StateDir, b.opts.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := c.Status(); err != nil || st != specs.StateRunning {
+		t.Errorf("status %q, %v", st, err)
+	}
+}
+
 // TestClonedByTheStage: where nobody may be cloned who shares our memory, the stage does it.
 func TestClonedByTheStage(t *testing.T) {
 	l, err := cgroup.Detect()

@@ -25,6 +25,12 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	defer w.f.Close()
 	defer w.watch(ctx)()
+	if c.unsaved { // while init goes on
+		if err := c.save(); err != nil {
+			return fmt.Errorf("starting container %q: %w", c.ID, err)
+		}
+		c.unsaved = false
+	}
 	err = c.awaitExecve(w, agent, c.rec.PID, specs.StateCreated, c.warn)
 	if died && err == nil || lost(err) {
 		err = (&child{pidfd: c.Init.PIDFD}).died()

@@ -166,7 +166,10 @@ func Reopen(p string, dirs []string) (*Manager, error) {
 		m.dirs = slices.Clone(dirs)
 	}
 	for i, h := range slices.Backward(m.Layout.Hierarchies) {
-		if _, err := os.Lstat(m.dirs[i]); h.Hybrid() && errors.Is(err, os.ErrNotExist) {
+		if !h.Hybrid() {
+			continue
+		}
+		if _, err := os.Lstat(m.dirs[i]); errors.Is(err, os.ErrNotExist) {
 			m.Layout.Hierarchies, m.dirs = slices.Delete(m.Layout.Hierarchies, i, i+1), slices.Delete(m.dirs, i, i+1)
 		}
 	}
