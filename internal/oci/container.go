@@ -22,11 +22,11 @@ type Container struct {
 	// Warn hears what went wrong and stops nothing, such as a poststop hook that fails. It may be nil.
 	Warn func(string)
 
-	rec     record
-	spec    *specs.Spec
-	cg      *cgroup.Manager
-	unsaved bool  // the record still says that the container is being created
-	starter *wire // on which init waits for Start; nil: at its socket in Dir
+	rec      record
+	spec     *specs.Spec
+	cg       *cgroup.Manager
+	straight bool  // init goes on by itself, and the record still says that the container is being created
+	starter  *wire // on which init waits for Start; nil: at its socket in Dir
 }
 
 // State is what `skiff-oci state` prints, and a little more.

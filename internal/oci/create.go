@@ -93,7 +93,8 @@ func createParentSteps() []parentStep {
 		{"namespaces", (*creation).planNamespaces},
 		{"cgroup", (*creation).makeCgroup},
 		{"clone", (*creation).cloneInit},
-		{"record", (*creation).saveCreating}, // from here on init's runtime starts
+		{"configuration", (*creation).saveSpec}, // from here on init's runtime starts
+		{"record", (*creation).saveCreating},
 		{"plan", (*creation).makePlan},
 		{"rest", (*creation).makeRest},
 		{"socket", (*creation).listenStart},
@@ -128,6 +129,10 @@ func (cr *creation) makeDir(context.Context) error {
 		return err
 	}
 	cr.onFail(func() { os.RemoveAll(cr.c.Dir) })
+	return nil
+}
+
+func (cr *creation) saveSpec(context.Context) (err error) {
 	raw := cr.o.RawSpec
 	if raw == nil {
 		if raw, err = json.Marshal(cr.o.Spec); err != nil {
@@ -141,6 +146,7 @@ func (cr *creation) makeDir(context.Context) error {
 // directory, because a path may be longer than a socket address allows.
 func (cr *creation) listenStart(context.Context) error {
 	if cr.plan.listen = -1; cr.o.Run {
+		cr.plan.straight = cr.goesStraight()
 		return nil
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -155,6 +161,14 @@ func (cr *creation) listenStart(context.Context) error {
 		}
 		return os.NewSyscallError("listen", unix.Listen(fd, 1))
 	})
+}
+
+// goesStraight tells whether init becomes the process as soon as all is prepared: the caller is about to start it, and
+// nothing is to happen in between.
+func (cr *creation) goesStraight() bool {
+	l := cr.o.Spec.Linux
+	few := l != nil && l.Resources != nil && fewPids(l.Resources)
+	return cr.o.Run && cr.o.PidFile == "" && cr.o.Spec.Hooks == nil && cr.o.Spec.Process != nil && !few && !cr.plan.process.seccompNotify
 }
 
 func withShortPath(dir, name string, f func(*unix.SockaddrUnix) error) error {
@@ -307,8 +321,8 @@ func (cr *creation) saveCreated(context.Context) error {
 	if cr.plan.process.seccompNotify {
 		cr.c.rec.Listener = cr.o.Spec.Linux.Seccomp.ListenerPath
 	}
-	if cr.o.Run && cr.o.PidFile == "" && cr.o.Spec.Hooks == nil { // nobody looks before the process runs
-		cr.c.unsaved = true
+	if cr.plan.straight { // Start does, while init goes on
+		cr.c.straight = true
 		return nil
 	}
 	if err := cr.c.save(); err != nil {

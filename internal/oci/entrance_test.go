@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -152,6 +153,7 @@ func TestLimitsOfUnplaced(t *testing.T) {
 func TestDiedBeforeStart(t *testing.T) {
 	b := newBox(t, "true")
 	b.opts.Run = true
+	b.opts.PidFile = filepath.Join(t.TempDir(), "pid") // it is there before the process
 	must(t, b.create())
 	must(t, pidfd.Signal(b.c.Init.PIDFD, unix.SIGKILL))
 	must(t, WaitGone(context.Background(), b.c.Init.PIDFD))

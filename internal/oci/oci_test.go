@@ -469,7 +469,11 @@ func TestForeignCgroup(t *testing.T) {
 				}()
 			}
 			must(t, theirs.Create())
-			defer theirs.Destroy()
+			defer func() {
+				if err := theirs.Destroy(); err != nil {
+					t.Error(err)
+				}
+			}()
 			sleep := exec.Command("sleep", "1000")
 			must(t, sleep.Start())
 			defer func() {

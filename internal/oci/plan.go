@@ -6,6 +6,7 @@ type plan struct {
 	exec     bool  // join a running container; false: make one
 	fds      int   // first descriptor that is not the process's own: 3 + preserved ones
 	listen   int   // descriptor of the start socket; -1: there is none
+	straight bool  // init does not wait to be started
 	tasks    []int // "tasks" files of cgroups of version 1 that init enters
 	joins    []join
 	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
@@ -157,6 +158,7 @@ func (p *plan) code(c *coder) {
 	c.flag(&p.exec)
 	coded(c, &p.fds)
 	coded(c, &p.listen)
+	c.flag(&p.straight)
 	list(c, &p.tasks, func(c *coder, fd *int) { coded(c, fd) })
 	list(c, &p.joins, func(c *coder, j *join) { coded(c, &j.fd); coded(c, &j.flag) })
 	coded(c, &p.unshare)

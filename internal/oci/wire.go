@@ -103,7 +103,7 @@ func (w *wire) sendFiles(files []*os.File) error {
 		}
 		werr := raw.Write(func(to uintptr) bool {
 			err = unix.Sendmsg(int(to), []byte{msgFiles}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
-			return err != unix.EAGAIN && err != unix.EINTR
+			return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 		})
 		if err = errors.Join(werr, os.NewSyscallError("sendmsg", err)); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (w *wire) receive() (kind byte, body []byte, file *os.File, err error) {
 			buf = make([]byte, n)
 			n, on, _, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
 		}
-		return err != unix.EAGAIN && err != unix.EINTR
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	})
 	if err = errors.Join(rerr, err); err != nil {
 		return 0, nil, nil, err
