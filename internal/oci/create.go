@@ -33,6 +33,7 @@ type creation struct {
 	undo  []func()
 
 	rest    *cgroup.Manager // the cgroups that are still to be made; nil: none
+	newNet  bool            // a network namespace is still to be made
 	existed bool            // some cgroup was there before
 	limited bool            // the cgroup has its limits
 	hooked  bool            // hooks began to run
@@ -97,6 +98,7 @@ func createParentSteps() []parentStep {
 		{"record", (*creation).saveCreating},
 		{"plan", (*creation).makePlan},
 		{"rest", (*creation).makeRest},
+		{"network", (*creation).makeNetwork},
 		{"socket", (*creation).listenStart},
 		{"unit", (*creation).startScope},
 		{"limits", (*creation).placeInit},
@@ -192,6 +194,11 @@ func (cr *creation) cloneInit(context.Context) error {
 	}
 	if cr.mapped() {
 		cr.sp.joinEarly(cr.plan.joins, &cr.files)
+	}
+	if cr.early() && cr.sp.clone&unix.CLONE_NEWNET != 0 {
+		// The kernel takes longer for this one than for all others together: it is made while init's runtime starts.
+		cr.sp.clone &^= unix.CLONE_NEWNET
+		cr.newNet = true
 	}
 	child, err := cr.sp.run()
 	if err != nil {
