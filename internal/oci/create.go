@@ -94,8 +94,8 @@ func createParentSteps() []parentStep {
 		{"namespaces", (*creation).planNamespaces},
 		{"cgroup", (*creation).makeCgroup},
 		{"clone", (*creation).cloneInit},
-		{"configuration", (*creation).saveSpec}, // from here on init's runtime starts
-		{"record", (*creation).saveCreating},
+		{"record", (*creation).saveCreating}, // from here on init's runtime starts
+		{"configuration", (*creation).saveSpec},
 		{"plan", (*creation).makePlan},
 		{"rest", (*creation).makeRest},
 		{"network", (*creation).makeNetwork},
