@@ -35,7 +35,8 @@ import (
 //	hands over the seccomp listener         <---  listener 'l' with the descriptor  (with SCMP_ACT_NOTIFY)
 //	state "created"                         <---  ready 'r'
 //	                                              accept() on start.sock            (create without run)
-//	connects to start.sock, or go 'g'       --->  drops what is left, runs startContainer hooks, execve
+//	connects to start.sock, or go 'g', or   --->  drops what is left, runs startContainer hooks, execve
+//	nothing, when the plan says so
 //	end of file: the program runs           <---  descriptor closes by close-on-exec
 //	the error                               <---  error 'e' text, exit 1            (any time, on either socket;
 //	                                              'x' when it is execve that fails)
