@@ -164,6 +164,33 @@ func TestDiedBeforeStart(t *testing.T) {
 	b.clean()
 }
 
+// TestNewNetwork: a container has a network of its own with its loopback device up, and who made it is where it was.
+func TestNewNetwork(t *testing.T) {
+	host, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []bool{false, true} {
+		t.Run(fmt.Sprintf("run=%v", run), func(t *testing.T) {
+			b := newBox(t, "readlink /proc/self/ns/net; cat /proc/net/fib_trie")
+			b.opts.Run = run
+			out, code := b.run()
+			if code != 0 || strings.HasPrefix(out, host) || !strings.Contains(out, "127.0.0.1") {
+				t.Errorf("exit code %d, host's network is %s; printed\n%s", code, host, out)
+			}
+			threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+			if err != nil || len(threads) == 0 {
+				t.Fatal(threads, err)
+			}
+			for _, link := range threads {
+				if ns, err := os.Readlink(link); err == nil && ns != host { // one may have ended
+					t.Errorf("%s is %s, want %s", link, ns, host)
+				}
+			}
+		})
+	}
+}
+
 // TestRecordOfRun: who looks at a container that was created to be started at once sees that it is running.
 func TestRecordOfRun(t *testing.T) {
 	b := newBox(t, "exec sleep 1000")
