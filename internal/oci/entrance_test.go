@@ -86,6 +86,9 @@ func TestEntranceFails(t *testing.T) {
 }
 
 func entranceFails(t *testing.T, run bool) {
+	if l, err := cgroup.Detect(); err == nil && l.V2 {
+		t.Skip("this machine has cgroup v2: there is no entrance")
+	}
 	b := newBox(t, "true")
 	b.opts.Run = run
 	steps := createParentSteps()
@@ -94,9 +97,6 @@ func entranceFails(t *testing.T, run bool) {
 			steps[i].do = func(cr *creation, ctx context.Context) error {
 				if err := s.do(cr, ctx); err != nil {
 					return err
-				}
-				if len(cr.sp.tasks) == 0 {
-					t.Skip("this machine has cgroup v2: there is no entrance")
 				}
 				null, err := os.Open("/dev/null") // writing to it is refused
 				if err != nil {
