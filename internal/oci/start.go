@@ -25,12 +25,6 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	defer w.f.Close()
 	defer w.watch(ctx)()
-	if c.straight {
-		if err := c.save(); err != nil {
-			return fmt.Errorf("starting container %q: %w", c.ID, err)
-		}
-		c.straight = false
-	}
 	err = c.awaitExecve(w, agent, c.rec.PID, specs.StateCreated, c.warn)
 	if died && err == nil || lost(err) {
 		err = (&child{pidfd: c.Init.PIDFD}).died()
@@ -51,7 +45,8 @@ func (c *Container) Start(ctx context.Context) error {
 // openStart lets init go on. One that died may have left a word on the wire.
 func (c *Container) openStart() (w *wire, died bool, err error) {
 	if c.straight {
-		return c.starter, false, nil
+		c.straight = false
+		return c.starter, false, c.save()
 	}
 	if c.starter != nil {
 		err := c.starter.send(msgGo, nil)
