@@ -11,9 +11,15 @@ type coder struct {
 	b    []byte
 	read bool
 	err  error
+
+	born  int   // how many descriptors init was born with: they have the same numbers at both ends
+	files []int // those that came later
 }
 
-var errShort = errors.New("message from the parent is cut short")
+var (
+	errShort = errors.New("message from the parent is cut short")
+	errFile  = errors.New("a descriptor has not come")
+)
 
 func coded[T interface {
 	~int | ~int32 | ~int64 | ~uint32 | ~uint64
@@ -28,6 +34,18 @@ func coded[T interface {
 		return
 	}
 	*v, c.b = T(n), c.b[l:]
+}
+
+// fd codes a descriptor, or -1 for none: to the writer it is its place in fileList, to the reader a number.
+func (c *coder) fd(v *int) {
+	coded(c, v)
+	if i := *v - c.born; c.read && i >= 0 {
+		if i >= len(c.files) {
+			c.err, c.b = errFile, nil
+			return
+		}
+		*v = c.files[i]
+	}
 }
 
 func (c *coder) flag(v *bool) {

@@ -2,7 +2,8 @@ package oci
 
 import "os"
 
-// fileList collects the descriptors that init is born with; the index is the number in the child.
+// fileList collects the descriptors that init gets; of those that it is born with the index is the number in the child, of the
+// others it is what the plan calls them.
 type fileList struct {
 	files []*os.File
 	owned []*os.File

@@ -72,7 +72,7 @@ func FuzzSpec(f *testing.F) {
 			return // too large for a message
 		}
 		var again plan
-		in := coder{b: out.b, read: true}
+		in := coder{b: out.b, read: true, born: 1}
 		again.code(&in)
 		back := coder{}
 		again.code(&back)

@@ -54,7 +54,7 @@ func InitMain(args []string) {
 	}
 	s.up = childWire(fd)
 	// Whatever came along, a leaked descriptor of the caller included, stays out of hooks and of the container.
-	if unix.CloseRange(uint(fd)+1, 1<<31-1, 0) != nil || fd >= 3 && unix.CloseRange(3, uint(fd), unix.CLOSE_RANGE_CLOEXEC) != nil {
+	if unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) != nil {
 		os.Exit(1)
 	}
 	unix.Umask(0)

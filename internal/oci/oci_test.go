@@ -516,6 +516,60 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
+// TestNonblockingStdin: Go's runtime polls standard files that do not block, and ends a program whose epoll instance is taken
+// away. Such files are what many engines give a container.
+func TestNonblockingStdin(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	in := os.NewFile(uintptr(fds[0]), "in")
+	defer in.Close()
+	b := newBox(t, "ls /proc/self/fd")
+	b.opts.Stdio[0] = in
+	must(t, b.create())
+	of := fmt.Sprintf("/proc/%d/fd/", b.c.Init.PID)
+	es, err := os.ReadDir(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	polls := false
+	for _, e := range es {
+		link, _ := os.Readlink(of + e.Name())
+		polls = polls || link == "anon_inode:[eventpoll]"
+	}
+	if !polls {
+		t.Error("init's runtime has lost its epoll instance")
+	}
+	must(t, b.c.Start(context.Background()))
+	if st, err := b.c.Init.Wait(); err != nil || st.Code != 0 {
+		t.Errorf("exit: %+v, %v", st, err)
+	}
+	if out := b.output(); out != "0\n1\n2\n3" { // 3 is the directory that ls reads
+		t.Errorf("printed %q", out)
+	}
+}
+
+// TestFilesCutShort: who does not get all descriptors that were sent does not take the next ones for them.
+func TestFilesCutShort(t *testing.T) {
+	w, theirs, err := newWire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.f.Close()
+	defer theirs.Close()
+	must(t, w.sendFiles([]*os.File{theirs, theirs, theirs}))
+	_, _, control, err := childWire(theirs.Fd()).receive(make([]byte, 16), make([]byte, unix.CmsgSpace(4)))
+	if err == nil {
+		t.Errorf("took %d bytes of descriptors", len(control))
+	}
+	c, fd := coder{b: []byte{20}, read: true, born: 4, files: []int{7}}, 0
+	if c.fd(&fd); c.err == nil {
+		t.Errorf("descriptor 10, which has not come, is %d", fd)
+	}
+}
+
 // TestNoProgram asks for programs that are not there: create says so and leaves nothing.
 func TestNoProgram(t *testing.T) {
 	for _, tc := range []struct{ cmd, want string }{

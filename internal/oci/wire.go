@@ -20,7 +20,7 @@ import (
 //	------                                        ----
 //	clone(new namespaces), exec of this program   prctl(not dumpable), wait for the plan
 //	makes the cgroups of version 1 and the plan   (Go's runtime starts)
-//	files 'f' with up to 250 descriptors    --->  they get the numbers behind the socket's, in order
+//	files 'f' with up to 250 descriptors    --->  remembered in order: the plan names them by their places
 //	plan in pieces 'p', last one 'q'        --->  decode, enter cgroups of version 1 (see entrance.go)
 //	puts init into its cgroups, sets its
 //	oom score, waits for no one
@@ -200,18 +200,21 @@ func (w childWire) receive(buf, oob []byte) (kind byte, body, control []byte, er
 		if n == 0 {
 			return 0, nil, nil, io.EOF
 		}
+		if msg.Flags&unix.MSG_CTRUNC != 0 { // those after it would be taken for others
+			return 0, nil, nil, errors.New("a descriptor was not let through")
+		}
 		return buf[0], buf[1:n], oob[:msg.Controllen], nil
 	}
 }
 
 func (w childWire) plan() (*plan, error) {
 	buf, oob := make([]byte, packet+1), make([]byte, unix.CmsgSpace(4*maxFiles))
-	next := int(w) + 1
 	var all []byte
+	var files []int
 	for {
 		kind, body, control, err := w.receive(buf, oob)
 		if err == nil && kind == msgFiles {
-			next, err = numbered(control, next)
+			files, err = received(files, control)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the plan: %w", err)
@@ -222,29 +225,20 @@ func (w childWire) plan() (*plan, error) {
 		}
 	}
 	p := new(plan)
-	c := &coder{b: all, read: true}
+	c := &coder{b: all, read: true, born: int(w) + 1, files: files}
 	p.code(c)
 	return p, c.err
 }
 
-// numbered makes sure that descriptors have come in order from next on, the numbers that the plan gives them: those are the
-// first free ones, because init was born with nothing else.
-func numbered(control []byte, next int) (int, error) {
+// received adds the descriptors that came with a message. Their numbers are any: Go's runtime may have some of its own, and
+// needs them (it polls standard files that do not block), and a caller may have leaked others.
+func received(files []int, control []byte) ([]int, error) {
 	ms, err := unix.ParseSocketControlMessage(control)
 	if err != nil || len(ms) == 0 {
-		return next, fmt.Errorf("no descriptors have come: %w", err)
+		return nil, fmt.Errorf("no descriptors have come: %w", err)
 	}
 	fds, err := unix.ParseUnixRights(&ms[0])
-	if err != nil {
-		return next, err
-	}
-	for _, fd := range fds {
-		if fd != next {
-			return next, fmt.Errorf("descriptor %d has come as %d", next, fd)
-		}
-		next++
-	}
-	return next, nil
+	return append(files, fds...), err
 }
 
 // await blocks until the parent says go.
