@@ -25,7 +25,7 @@ type Container struct {
 	rec      record
 	spec     *specs.Spec
 	cg       *cgroup.Manager
-	straight bool  // init goes on by itself, and the record still says that the container is being created
+	straight bool  // init goes on by itself
 	starter  *wire // on which init waits for Start; nil: at its socket in Dir
 }
 

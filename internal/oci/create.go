@@ -37,6 +37,7 @@ type creation struct {
 	existed bool            // some cgroup was there before
 	limited bool            // the cgroup has its limits
 	hooked  bool            // hooks began to run
+	told    bool            // init was told to go on
 }
 
 // Create prepares a container up to the moment before its process starts; every step is undone when a later one fails.
@@ -107,8 +108,11 @@ func createParentSteps() []parentStep {
 	}
 }
 
-// rollback first ends init, or what it is in could not be removed.
+// rollback first ends init, or what it is in could not be removed, and all that init, its hooks or its process began.
 func (cr *creation) rollback() {
+	if cr.told && cr.c.rec.SharedPID {
+		_ = cr.c.cg.Kill(unix.SIGKILL)
+	}
 	if cr.child != nil {
 		cr.child.kill()
 	}
@@ -147,8 +151,10 @@ func (cr *creation) saveSpec(context.Context) (err error) {
 // listenStart makes the socket on which init waits, unless who creates also starts. It is bound through a descriptor of the
 // directory, because a path may be longer than a socket address allows.
 func (cr *creation) listenStart(context.Context) error {
-	if cr.plan.listen = -1; cr.o.Run {
-		cr.plan.straight = cr.goesStraight()
+	if cr.plan.listen, cr.plan.stateDir = -1, -1; cr.o.Run {
+		if cr.goesStraight() {
+			return cr.planStraight()
+		}
 		return nil
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -166,11 +172,37 @@ func (cr *creation) listenStart(context.Context) error {
 }
 
 // goesStraight tells whether init becomes the process as soon as all is prepared: the caller is about to start it, and
-// nothing is to happen in between.
+// nothing is to happen in between. The root of another user namespace could not put the record in its place.
 func (cr *creation) goesStraight() bool {
 	l := cr.o.Spec.Linux
 	few := l != nil && l.Resources != nil && fewPids(l.Resources)
-	return cr.o.Run && cr.o.PidFile == "" && cr.o.Spec.Hooks == nil && cr.o.Spec.Process != nil && !few && !cr.plan.process.seccompNotify
+	return cr.o.Run && cr.o.PidFile == "" && cr.o.Spec.Hooks == nil && cr.o.Spec.Process != nil && !few &&
+		!cr.plan.process.seccompNotify && !cr.mapped()
+}
+
+// planStraight gives init the directory in which it puts the record in its place (saveStraight): nobody is to find the
+// process running and read that its container is being made, also if we are slow or are killed.
+func (cr *creation) planStraight() error {
+	dir, err := os.OpenFile(cr.c.Dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	cr.plan.straight, cr.plan.stateDir = true, cr.files.add(dir, true)
+	return nil
+}
+
+// saveStraight writes the record that is true once init is ready, beside the one that is true now.
+func (cr *creation) saveStraight() error {
+	rec := cr.c.rec
+	rec.Creating = false
+	b, err := json.Marshal(&rec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(cr.c.Dir, nextFile), b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("saving the container's state: %w", err)
+	}
+	return nil
 }
 
 func withShortPath(dir, name string, f func(*unix.SockaddrUnix) error) error {
@@ -265,6 +297,11 @@ func (cr *creation) placeInit(context.Context) error {
 		return err
 	}
 	cr.files.close()
+	if cr.plan.straight {
+		if err := cr.saveStraight(); err != nil {
+			return err
+		}
+	}
 	if !cr.limited { // while init's runtime starts; init does nothing before it is told to
 		if err := cr.setLimits(); err != nil {
 			return err
@@ -279,6 +316,7 @@ func (cr *creation) placeInit(context.Context) error {
 		return err
 	}
 	setOOMScore(cr.child.pid, &cr.plan.process, cr.o.Warn)
+	cr.told = true
 	err := cr.wire.send(msgGo, nil)
 	if lost(err) {
 		return cr.child.died()
@@ -328,7 +366,7 @@ func (cr *creation) saveCreated(context.Context) error {
 	if cr.plan.process.seccompNotify {
 		cr.c.rec.Listener = cr.o.Spec.Linux.Seccomp.ListenerPath
 	}
-	if cr.plan.straight { // Start does, while init goes on
+	if cr.plan.straight { // init does
 		cr.c.straight = true
 		return nil
 	}

@@ -37,7 +37,7 @@ func (c *Container) exec(ctx context.Context, o *ExecOptions) (_ *Process, err e
 	}
 	var files fileList
 	defer files.close()
-	pl := plan{exec: true, listen: -1, rootFD: -1}
+	pl := plan{exec: true, listen: -1, stateDir: -1, rootFD: -1}
 	if err := files.stdio(o.Stdio, o.ExtraFiles); err != nil {
 		return nil, err
 	}

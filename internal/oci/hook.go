@@ -227,6 +227,9 @@ func (c *Container) hooks() (*specs.Hooks, error) {
 		return nil, nil
 	}
 	s, err := c.Spec()
+	if c.rec.Creating && errors.Is(err, os.ErrNotExist) { // who made it was killed before any hook ran
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

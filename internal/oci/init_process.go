@@ -28,11 +28,12 @@ func (s *initState) reportReady() error {
 	return os.NewSyscallError("sendmsg", s.up.send(msgReady, "", -1))
 }
 
-// waitStart blocks until someone connects to start.sock, or the parent goes on, unless that was said before. The caller must be root of init's user
-// namespace's view or whoever could open the socket: it lies in a 0700 directory.
+// waitStart blocks until someone connects to start.sock, or the parent goes on, unless that was said before. The caller must
+// be root of init's user namespace's view or whoever could open the socket: it lies in a 0700 directory.
 func (s *initState) waitStart() error {
 	if s.straight {
-		return nil
+		defer unix.Close(s.stateDir)
+		return os.NewSyscallError("renameat", unix.Renameat(s.stateDir, nextFile, s.stateDir, recordFile))
 	}
 	if s.listen < 0 {
 		return s.up.await()

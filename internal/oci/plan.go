@@ -7,6 +7,7 @@ type plan struct {
 	fds      int   // first descriptor that is not the process's own: 3 + preserved ones
 	listen   int   // descriptor of the start socket; -1: there is none
 	straight bool  // init does not wait to be started
+	stateDir int   // with straight: the container's directory, for the record
 	tasks    []int // "tasks" files of cgroups of version 1 that init enters
 	joins    []join
 	unshare  uint64 // namespaces init makes itself, after it was put into its cgroup
@@ -159,6 +160,7 @@ func (p *plan) code(c *coder) {
 	coded(c, &p.fds)
 	c.fd(&p.listen)
 	c.flag(&p.straight)
+	c.fd(&p.stateDir)
 	list(c, &p.tasks, (*coder).fd)
 	list(c, &p.joins, func(c *coder, j *join) { c.fd(&j.fd); coded(c, &j.flag) })
 	coded(c, &p.unshare)

@@ -43,6 +43,7 @@ type record struct {
 
 const (
 	recordFile = "state.json"
+	nextFile   = ".tmp-" + recordFile // becomes it
 	specFile   = "config.json"
 	startSock  = "start.sock"
 )

@@ -46,7 +46,7 @@ func (c *Container) Start(ctx context.Context) error {
 func (c *Container) openStart() (w *wire, died bool, err error) {
 	if c.straight {
 		c.straight = false
-		return c.starter, false, c.save()
+		return c.starter, false, nil
 	}
 	if c.starter != nil {
 		err := c.starter.send(msgGo, nil)

@@ -36,7 +36,7 @@ import (
 //	state "created"                         <---  ready 'r'
 //	                                              accept() on start.sock            (create without run)
 //	connects to start.sock, or go 'g', or   --->  drops what is left, runs startContainer hooks, execve
-//	nothing, when the plan says so
+//	nothing, when the plan says so                (then it has put its record in its place)
 //	end of file: the program runs           <---  descriptor closes by close-on-exec
 //	the error                               <---  error 'e' text, exit 1            (any time, on either socket;
 //	                                              'x' when it is execve that fails)
