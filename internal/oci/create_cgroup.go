@@ -66,7 +66,8 @@ func (cr *creation) makeRest(context.Context) error {
 	if err := cr.makePart(m); err != nil {
 		return err
 	}
-	cr.child.placed = len(cr.sp.tasks) > 0
+	all := cr.child.placed || len(m.Dirs()) == len(cr.c.cg.Dirs())
+	cr.child.placed = all && len(cr.sp.tasks) > 0
 	return nil
 }
 

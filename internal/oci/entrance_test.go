@@ -126,7 +126,14 @@ func entranceFails(t *testing.T, run bool) {
 // TestLimitsOfUnplaced: a container whose init cannot be born in its cgroup, as where a profile around us forbids clone3,
 // has its limits and is there all the same.
 func TestLimitsOfUnplaced(t *testing.T) {
-	b := newBox(t, "true")
+	for _, run := range []bool{false, true} {
+		t.Run(fmt.Sprintf("run=%v", run), func(t *testing.T) { limitsOfUnplaced(t, run) })
+	}
+}
+
+func limitsOfUnplaced(t *testing.T, run bool) {
+	b := newBox(t, "exec sleep 1000")
+	b.opts.Run = run
 	limit := int64(100)
 	b.spec.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
 	steps := createParentSteps()

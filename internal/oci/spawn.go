@@ -100,6 +100,7 @@ func (s *spawn) run() (*child, error) {
 		c.kill()
 		return nil, err
 	}
+	c.placed = true
 	return c, nil
 }
 
