@@ -165,8 +165,8 @@ func (a *app) runVerb(args []string) (int, error) {
 	if err := needConsole(o.Spec.Process, cf.console, *detach); err != nil {
 		return 1, err
 	}
-	o.Run = true
-	o.PlainLines = true // a terminal of ours has its own way with them; with a socket it is the receiver's business
+	o.Run = cf.pidfd == "" // else the process is not to run before its pidfd is handed over
+	o.PlainLines = true    // a terminal of ours has its own way with them; with a socket it is the receiver's business
 	sig := catchSignals(*detach)
 	c, err := a.make(o, cf.pidfd)
 	if err != nil {
