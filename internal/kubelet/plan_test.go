@@ -119,6 +119,8 @@ func TestPlan(t *testing.T) {
 		"success restarts with Always":         {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:ok"), want: "start a #1"},
 		"success ends with OnFailure":          {pod: podOfNames(v1.RestartPolicyOnFailure, "a"), view: viewOf(true, "a:ok"), want: "stop-sandbox"},
 		"failure ends with Never":              {pod: podOfNames(v1.RestartPolicyNever, "a"), view: viewOf(true, "a:3"), want: "stop-sandbox"},
+		"a rule restarts in spite of Never":    {pod: ownPolicy("Never", "Never", "a", 42), view: viewOf(true, "a:42"), want: "start a #1"},
+		"a rule for another code does not":     {pod: ownPolicy("Never", "Never", "a", 42), view: viewOf(true, "a:3"), want: "stop-sandbox"},
 		"one of two goes on":                   {pod: podOfNames(v1.RestartPolicyNever, "a", "b"), view: viewOf(true, "a:3", "b:run"), want: ""},
 		"over when the sandbox has stopped":    {pod: podOfNames(v1.RestartPolicyNever, "a"), view: viewOf(false, "a:3"), want: "", over: true},
 		"apps done end the sidecars":           {pod: podOfNames(v1.RestartPolicyNever, "s1", "a"), view: viewOf(true, "s1:run", "a:ok"), want: "kill s1"},

@@ -132,12 +132,22 @@ func (w *worker) probed(ctx context.Context, c *v1.Container, id string, kind pr
 		case verdict == probe.Failure:
 			m.Doomed = id
 			m.DoomedGrace = p.TerminationGracePeriodSeconds
-			m.DoomedWhy = fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Name, lower(kind))
-			if restartPolicy(w.pod, c) == v1.RestartPolicyNever {
-				m.DoomedWhy = fmt.Sprintf("Container %s failed %s probe", c.Name, lower(kind))
-			}
+			m.DoomedWhy = condemned(w.pod, c, kind)
 		}
 	})
+}
+
+// condemned is the text of the Killing event of a container that failed a probe.
+func condemned(pod *v1.Pod, c *v1.Container, kind probe.Kind) string {
+	why := fmt.Sprintf("ontainer %s failed %s probe", c.Name, lower(kind))
+	switch {
+	case isInit(pod, c.Name):
+		return "Init c" + why
+	case restartPolicy(pod, c) == v1.RestartPolicyNever:
+		return "C" + why
+	default:
+		return "C" + why + ", will be restarted"
+	}
 }
 
 func lower(kind probe.Kind) string {

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -86,9 +87,8 @@ func isInit(pod *v1.Pod, name string) bool {
 	return false
 }
 
-// restartPolicy is the policy that counts for one container: its own
-// (container restart rules are not looked at), or the pod's. Plain init
-// containers of a pod with Always restart on failure only.
+// restartPolicy is the policy that counts for one container: its own, or the
+// pod's. Plain init containers of a pod with Always restart on failure only.
 func restartPolicy(pod *v1.Pod, c *v1.Container) v1.RestartPolicy {
 	switch {
 	case isSidecar(c):
@@ -104,16 +104,47 @@ func restartPolicy(pod *v1.Pod, c *v1.Container) v1.RestartPolicy {
 
 // shouldRestart reports whether a container that ended is to be started again.
 func shouldRestart(pod *v1.Pod, c *v1.Container, last *containerRecord) bool {
+	code := last.ExitCode
+	if !last.succeeded() && code == 0 {
+		code = unknownCode // nobody knows how it ended
+	}
+	return restartsAfter(pod, c, code)
+}
+
+// unknownCode stands for the exit code of a container that nobody saw end.
+const unknownCode = 137
+
+// restartsAfter reports whether a container that ended with an exit code is to be
+// started again: its own rules come first (KEP-5307), then its policy.
+func restartsAfter(pod *v1.Pod, c *v1.Container, code int32) bool {
+	if c.RestartPolicy != nil && ruledToRestart(c, code) {
+		return true
+	}
 	switch restartPolicy(pod, c) {
 	case v1.RestartPolicyAlways:
 		return true
 	case v1.RestartPolicyOnFailure:
-		return !last.succeeded()
+		return code != 0
 	default:
 		// An init container's success in a sandbox that is gone is void: with
 		// Never it would run again only for a pod that itself starts again.
 		return false
 	}
+}
+
+// ruledToRestart reports whether the first rule that holds for an exit code asks
+// for a restart. Rules that ask for more than that leave it to the policy.
+func ruledToRestart(c *v1.Container, code int32) bool {
+	for _, r := range c.RestartPolicyRules {
+		if r.ExitCodes == nil {
+			continue
+		}
+		in := slices.Contains(r.ExitCodes.Values, code)
+		if in && r.ExitCodes.Operator == v1.ContainerRestartRuleOnExitCodesOpIn || !in && r.ExitCodes.Operator == v1.ContainerRestartRuleOnExitCodesOpNotIn {
+			return r.Action == v1.ContainerRestartRuleActionRestart
+		}
+	}
+	return false
 }
 
 // podCompleted reports whether a pod is done by itself: every app container

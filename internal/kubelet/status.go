@@ -1,6 +1,8 @@
 package kubelet
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -58,23 +60,56 @@ func makeStatus(in statusInput) v1.PodStatus {
 	s.ContainerStatuses = in.statuses(in.Pod.Spec.Containers, s.ContainerStatuses)
 	s.EphemeralContainerStatuses = in.statuses(ephemeral(in.Pod), s.EphemeralContainerStatuses)
 
-	phase := podPhase(in.Pod, s.InitContainerStatuses, s.ContainerStatuses, in.Final)
+	if in.Final {
+		markUnknown(in.Pod, &s)
+	}
+	in.phase(&s)
+	in.addresses(&s)
+	in.podResources(&s)
+	return s
+}
+
+// phase sets the pod's phase and, by it, its conditions.
+func (in *statusInput) phase(s *v1.PodStatus) {
+	before, reason, message := s.Phase, s.Reason, s.Message
+	if in.Last != nil {
+		before = in.Last.Phase
+	}
+	s.Phase = podPhase(in.Pod, s.InitContainerStatuses, s.ContainerStatuses, in.Final)
+	if !over(s.Phase) {
+		before = s.Phase
+	}
 	if t := in.Termination; t != nil && t.Phase != "" {
-		phase = t.Phase
+		s.Phase = t.Phase
 		s.Reason, s.Message = t.Reason, t.Message
 		if t.Rejected { // as upstream: kubectl then shows the reason, not a container's
 			s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
 		}
 	}
-	switch in.Pod.Status.Phase { // a final phase never changes
-	case v1.PodFailed, v1.PodSucceeded:
-		phase = in.Pod.Status.Phase
+	if over(in.Pod.Status.Phase) { // a final phase never changes
+		s.Phase, before = in.Pod.Status.Phase, in.Pod.Status.Phase
 	}
-	s.Phase = phase
-	in.addresses(&s)
-	in.podResources(&s)
-	setConditions(&s, in)
-	return s
+	setConditions(s, *in)
+	if over(s.Phase) && !over(before) && in.couldRun() {
+		// It is out of service, but not over: who waits for that takes what it holds.
+		s.Phase, s.Reason, s.Message = cmp.Or(before, v1.PodPending), reason, message
+	}
+}
+
+// over reports whether a phase is a pod's last.
+func over(phase v1.PodPhase) bool { return phase == v1.PodSucceeded || phase == v1.PodFailed }
+
+// couldRun reports whether a process of the pod may still run or begin to.
+func (in *statusInput) couldRun() bool {
+	if in.Final {
+		return false
+	}
+	for _, m := range in.Memory {
+		if m.Busy {
+			return true
+		}
+	}
+	return slices.ContainsFunc(in.View.Containers, func(c containerRecord) bool { return !c.ended() })
 }
 
 // podResources tells what the pod as a whole was given and has, also where only its
@@ -142,7 +177,7 @@ func (in *statusInput) addresses(s *v1.PodStatus) {
 	if in.Pod.Spec.HostNetwork {
 		ips = in.HostIPs
 	}
-	ended := s.Phase == v1.PodSucceeded || s.Phase == v1.PodFailed
+	ended := over(s.Phase)
 	if box := in.View.sandbox(); len(ips) == 0 && ended && s.PodIP == "" && box != nil {
 		ips = box.IPs
 	}

@@ -94,7 +94,8 @@ func (in *statusInput) neverStarted(s *v1.ContainerStatus, c *v1.Container, befo
 	no := false
 	s.Started = &no
 	s.State.Waiting = in.notStarted()
-	if m := in.Memory[c.Name]; m.Waiting != nil {
+	m := in.Memory[c.Name]
+	if m.Waiting != nil {
 		s.State.Waiting = m.Waiting
 	}
 	if before == nil {
@@ -104,11 +105,12 @@ func (in *statusInput) neverStarted(s *v1.ContainerStatus, c *v1.Container, befo
 	switch {
 	case before.State.Terminated != nil: // its record was removed after it ended
 		*s = *before
-	case before.State.Running != nil && (in.Final || in.Termination != nil):
-		s.State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{
-			Reason: "ContainerStatusUnknown", ExitCode: 137,
-			Message: "The container could not be located when the pod was terminated",
-		}}
+	case before.State.Running != nil && before.LastTerminationState.Terminated == nil && m.Waiting == nil:
+		// It ran, and somebody took it away; without this the pod would not have been started.
+		s.LastTerminationState.Terminated = unknownEnd("The container could not be located when the pod was deleted.  The container used to be Running")
+		if in.Pod.DeletionTimestamp == nil {
+			s.RestartCount++
+		}
 	}
 }
 
@@ -121,7 +123,7 @@ func (in *statusInput) terminated(c *v1.Container, r *containerRecord) *v1.Conta
 	}
 	switch {
 	case r.State == runtimeapi.ContainerState_CONTAINER_UNKNOWN:
-		t.Reason, t.ExitCode = firstOf(r.Reason, "ContainerStatusUnknown"), 137
+		t.Reason, t.ExitCode = firstOf(r.Reason, "ContainerStatusUnknown"), unknownCode
 	case t.Reason == "" && t.ExitCode == 0:
 		t.Reason = "Completed"
 	case t.Reason == "":

@@ -36,7 +36,16 @@ func TestPhaseAndReadiness(t *testing.T) {
 	}{
 		"nothing yet":            {pod: podOfNames("Always", "a"), phase: v1.PodPending, ready: "False ContainersNotReady"},
 		"running":                {pod: podOfNames("Always", "a"), view: viewOf(true, "a:run"), phase: v1.PodRunning, ready: "True "},
-		"one of two":             {pod: podOfNames("Always", "a", "b"), view: viewOf(true, "a:run"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"one of two":             {pod: podOfNames("Always", "a", "b"), view: viewOf(true, "a:run"), phase: v1.PodPending, ready: "False ContainersNotReady"},
+		"one of two, again":      {pod: podOfNames("Always", "a", "b"), view: viewOf(true, "a:run", "b:1"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"own policy: never":      {pod: ownPolicy("Always", "Never", "a"), view: viewOf(true, "a:1"), phase: v1.PodFailed, ready: "False PodFailed"},
+		"own policy: done":       {pod: ownPolicy("Always", "OnFailure", "a"), view: viewOf(true, "a:ok"), phase: v1.PodSucceeded, ready: "False PodCompleted"},
+		"own policy: always":     {pod: ownPolicy("Never", "Always", "a"), view: viewOf(true, "a:ok"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"own rule":               {pod: ownPolicy("Never", "Never", "a", 42), view: viewOf(true, "a:42"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
+		"own rule, other code":   {pod: ownPolicy("Never", "Never", "a", 42), view: viewOf(true, "a:1"), phase: v1.PodFailed, ready: "False PodFailed"},
+		"init with own policy":   {pod: ownPolicy("Always", "Never", "i", "a"), view: viewOf(true, "i:1"), phase: v1.PodFailed, ready: "False PodFailed"},
+		"init failed, sidecar":   {pod: podOfNames("Never", "s", "i", "a"), view: viewOf(true, "s:run", "i:1"), phase: v1.PodPending, ready: "False PodFailed"},
+		"app done, sidecar":      {pod: podOfNames("Never", "s", "a"), view: viewOf(true, "s:run", "a:ok"), phase: v1.PodRunning, ready: "False ContainersNotReady"},
 		"init":                   {pod: podOfNames("Always", "i", "a"), view: viewOf(true, "i:run"), phase: v1.PodPending, ready: "False ContainersNotReady"},
 		"init failed for good":   {pod: podOfNames("Never", "i", "a"), view: viewOf(true, "i:1"), phase: v1.PodFailed, ready: "False PodFailed"},
 		"init failed, again":     {pod: podOfNames("Always", "i", "a"), view: viewOf(true, "i:1"), phase: v1.PodPending, ready: "False ContainersNotReady"},
@@ -52,6 +61,11 @@ func TestPhaseAndReadiness(t *testing.T) {
 		"past its deadline": {
 			pod: podOfNames("Always", "a"), view: viewOf(true, "a:run"),
 			change: func(in *statusInput) { in.Termination = &termination{Phase: v1.PodFailed, Reason: "DeadlineExceeded"} },
+			phase:  v1.PodRunning, ready: "False PodFailed",
+		},
+		"past its deadline, ended": {
+			pod: podOfNames("Always", "a"), view: viewOf(true, "a:137"),
+			change: func(in *statusInput) { in.Termination = &termination{Phase: v1.PodFailed, Reason: "DeadlineExceeded"} },
 			phase:  v1.PodFailed, ready: "False PodFailed",
 		},
 	} {
@@ -65,6 +79,85 @@ func TestPhaseAndReadiness(t *testing.T) {
 				t.Errorf("times or addresses are missing: %+v", s)
 			}
 		})
+	}
+}
+
+// ownPolicy makes a pod whose first container has a policy of its own, and a rule
+// that restarts it after the codes.
+func ownPolicy(pods, own string, name string, more ...any) *v1.Pod {
+	names := []string{name}
+	var codes []int32
+	for _, m := range more {
+		switch m := m.(type) {
+		case string:
+			names = append(names, m)
+		case int:
+			codes = append(codes, int32(m))
+		}
+	}
+	pod := podOfNames(v1.RestartPolicy(pods), names...)
+	c := findContainer(pod, name)
+	policy := v1.ContainerRestartPolicy(own)
+	c.RestartPolicy = &policy
+	if len(codes) > 0 {
+		c.RestartPolicyRules = []v1.ContainerRestartRule{{
+			Action:    v1.ContainerRestartRuleActionRestart,
+			ExitCodes: &v1.ContainerRestartRuleOnExitCodes{Operator: v1.ContainerRestartRuleOnExitCodesOpIn, Values: codes},
+		}}
+	}
+	return pod
+}
+
+// TestEndIsToldWhenNothingRuns: a pod that has to end holds what it has until then, also
+// while the API server has not heard of the phase before.
+func TestEndIsToldWhenNothingRuns(t *testing.T) {
+	pod := podOfNames("Never", "a", "b")
+	past := func(in *statusInput) { in.Termination = &termination{Phase: v1.PodFailed, Reason: "DeadlineExceeded"} }
+	before := statusFor(pod, viewOf(true, "a:run", "b:run"), nil)
+	s := statusFor(pod, viewOf(true, "a:143", "b:run"), func(in *statusInput) { past(in); in.Last = &before })
+	if s.Phase != v1.PodRunning || s.Reason != "" || conditionOf(s, v1.PodReady).Status != v1.ConditionFalse {
+		t.Errorf("while one runs: %s %s, %+v", s.Phase, s.Reason, conditionOf(s, v1.PodReady))
+	}
+	if s = statusFor(pod, viewOf(true, "a:143", "b:143"), func(in *statusInput) { past(in); in.Last = &s }); s.Phase != v1.PodFailed || s.Reason != "DeadlineExceeded" {
+		t.Errorf("when none does: %s %s", s.Phase, s.Reason)
+	}
+}
+
+// TestContainersNobodyKnowsOf: at a pod's end each container that was its turn has ended, and
+// one that vanished while the pod goes on was running once.
+func TestContainersNobodyKnowsOf(t *testing.T) {
+	final := func(in *statusInput) { in.Final = true }
+	for name, c := range map[string]struct {
+		pod  *v1.Pod
+		view view
+		want string
+	}{
+		"never started":            {podOfNames("Always", "a"), viewOf(true), "a"},
+		"one ran":                  {podOfNames("Always", "a", "b"), viewOf(true, "a:ok"), "b"},
+		"init was not done":        {podOfNames("Always", "i1", "i2", "a"), viewOf(true, "i1:ok"), ""},
+		"init was done":            {podOfNames("Always", "i1", "a"), viewOf(true, "i1:ok"), "a"},
+		"no init container began":  {podOfNames("Always", "i1", "i2", "a"), viewOf(true), "i1"},
+		"an init container before": {podOfNames("Always", "i1", "i2", "a"), viewOf(true, "i2:ok"), "i1 a"},
+	} {
+		s := statusFor(c.pod, c.view, final)
+		var got []string
+		for _, st := range append(s.InitContainerStatuses, s.ContainerStatuses...) {
+			if e := st.State.Terminated; e != nil && e.Reason == "ContainerStatusUnknown" && e.ExitCode == 137 {
+				got = append(got, st.Name)
+			}
+		}
+		if strings.Join(got, " ") != c.want || s.Phase != v1.PodFailed {
+			t.Errorf("%s: unknown are %q in phase %s, want %q", name, got, s.Phase, c.want)
+		}
+	}
+	pod := podOfNames("Always", "a")
+	before := statusFor(pod, viewOf(true, "a:run:2"), nil)
+	s := statusFor(pod, viewOf(true), func(in *statusInput) { in.Last = &before })
+	if c := s.ContainerStatuses[0]; s.Phase != v1.PodRunning || c.RestartCount != 3 || c.LastTerminationState.Terminated == nil {
+		t.Errorf("vanished: %s, %+v", s.Phase, c)
+	}
+	if again := statusFor(pod, viewOf(true), func(in *statusInput) { in.Last = &s }); again.ContainerStatuses[0].RestartCount != 3 {
+		t.Errorf("counted again: %+v", again.ContainerStatuses[0])
 	}
 }
 
