@@ -20,6 +20,8 @@ func (w *worker) act(a action) {
 		w.actStart(a)
 	case verbResize:
 		w.actResize(a)
+	case verbPreStop:
+		w.actPreStop(a)
 	case verbKill:
 		w.actKill(a)
 	case verbStopSandbox:
@@ -203,6 +205,8 @@ func (w *worker) started(c *v1.Container, err error) {
 		w.remember(c.Name, func(m *containerMemory) { m.Waiting, m.RetryAt = nil, time.Time{} })
 	case w.termination != nil || errors.Is(err, context.Canceled):
 		// The pod is ending: what was made is ended by the plan.
+	case w.replaced(c):
+		w.startAfresh(c.Name)
 	case errors.As(err, &fail):
 		w.remember(c.Name, func(m *containerMemory) {
 			m.Waiting = &v1.ContainerStateWaiting{Reason: fail.Reason, Message: fail.Message}
@@ -222,46 +226,18 @@ func (w *worker) started(c *v1.Container, err error) {
 	}
 }
 
+// replaced reports whether a container has another image by now than the one that
+// was to be started.
+func (w *worker) replaced(c *v1.Container) bool {
+	now := findContainer(w.pod, c.Name)
+	return now != nil && now.Image != c.Image
+}
+
 func (w *worker) pullRetry(name string) *retry {
 	if w.imageRetry[name] == nil {
 		w.imageRetry[name] = &retry{first: backoffFirst, limit: backoffMax}
 	}
 	return w.imageRetry[name]
-}
-
-// actKill ends a container.
-func (w *worker) actKill(a action) {
-	c := findContainer(w.pod, a.Container)
-	w.killGrace[a.Container] = a.Grace
-	if a.Resize {
-		w.remember(a.Container, func(m *containerMemory) { m.Resized = a.ID })
-	}
-	w.stopContainerProbes(a.Container, w.termination != nil)
-	pod, running, ending := w.pod, w.view.byID(a.ID).running(), w.termination != nil
-	var ip string
-	if box := w.view.sandbox(); box != nil && len(box.IPs) > 0 {
-		ip = box.IPs[0]
-	}
-	w.operation(a.Container, func(ctx context.Context) func() {
-		if running {
-			w.k.events.container(pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
-		}
-		if ending && running {
-			w.k.drain(ctx, ip)
-		}
-		err := w.k.killContainer(ctx, kill{pod: pod, container: c, id: a.ID, ip: ip, grace: a.Grace, running: running})
-		if err != nil {
-			pause(ctx)
-		}
-		return func() {
-			w.warn("killing container", err)
-			w.remember(a.Container, func(m *containerMemory) {
-				if m.Doomed == a.ID && err == nil {
-					m.Doomed, m.DoomedWhy, m.DoomedGrace = "", "", nil
-				}
-			})
-		}
-	})
 }
 
 // removeSandbox stops and removes a sandbox that is no longer wanted.

@@ -17,17 +17,75 @@ type kill struct {
 	id, ip    string
 	grace     int64
 	running   bool
+	// hooked: its preStop hook was run before.
+	hooked bool
 }
 
-// killContainer runs the preStop hook and stops the container within the grace
-// period that both share. The process always gets two seconds, as upstream.
+// leastGrace is what a process has to end in, in seconds, also one that is ended
+// by force or whose hook used up its time. As upstream.
+const leastGrace = 2
+
+// killed describes the end of the container that an action names.
+func (w *worker) killed(a action) kill {
+	t := kill{
+		pod: w.pod, container: findContainer(w.pod, a.Container), id: a.ID, grace: a.Grace,
+		running: w.view.byID(a.ID).running(), hooked: w.memory[a.Container].Hooked == a.ID,
+	}
+	if box := w.view.sandbox(); box != nil && len(box.IPs) > 0 {
+		t.ip = box.IPs[0]
+	}
+	return t
+}
+
+// actPreStop runs the hook of a sidecar that ends later.
+func (w *worker) actPreStop(a action) {
+	t := w.killed(a)
+	w.remember(a.Container, func(m *containerMemory) { m.Hooked = a.ID })
+	w.operation(a.Container, func(ctx context.Context) func() {
+		w.k.events.container(t.pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
+		w.k.preStop(ctx, t)
+		return func() {}
+	})
+}
+
+// actKill ends a container.
+func (w *worker) actKill(a action) {
+	w.killGrace[a.Container] = a.Grace
+	if a.Resize {
+		w.remember(a.Container, func(m *containerMemory) { m.Resized = a.ID })
+	}
+	w.stopContainerProbes(a.Container, w.termination != nil)
+	t, ending := w.killed(a), w.termination != nil
+	w.operation(a.Container, func(ctx context.Context) func() {
+		if t.running && !t.hooked {
+			w.k.events.container(t.pod, a.Container, v1.EventTypeNormal, "Killing", killText(a.Why, a.Container))
+		}
+		if ending && t.running {
+			w.k.drain(ctx, t.ip)
+		}
+		err := w.k.killContainer(ctx, t)
+		if err != nil {
+			pause(ctx)
+		}
+		return func() {
+			w.warn("killing container", err)
+			w.remember(a.Container, func(m *containerMemory) {
+				if m.Doomed == a.ID && err == nil {
+					m.Doomed, m.DoomedWhy, m.DoomedGrace = "", "", nil
+				}
+			})
+		}
+	})
+}
+
+// killContainer runs the preStop hook, if it was not run, and stops the container
+// within the grace period that both share.
 func (k *Kubelet) killContainer(ctx context.Context, t kill) error {
-	const least = 2
 	grace := t.grace
-	if t.running && t.container != nil && t.container.Lifecycle != nil && t.container.Lifecycle.PreStop != nil && grace > 0 {
+	if t.running && !t.hooked && hasPreStop(t.container) && grace > 0 {
 		began := time.Now()
 		k.preStop(ctx, t)
-		grace = max(grace-int64(time.Since(began)/time.Second), least)
+		grace -= int64(time.Since(began) / time.Second)
 	}
 	return k.stopContainer(ctx, t.id, grace)
 }
@@ -67,7 +125,7 @@ func (k *Kubelet) preStop(ctx context.Context, t kill) {
 }
 
 func (k *Kubelet) stopContainer(ctx context.Context, id string, grace int64) error {
-	_, err := k.deps.Runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: grace})
+	_, err := k.deps.Runtime.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: max(grace, leastGrace)})
 	if err != nil && !notFound(err) {
 		return fmt.Errorf("stopping container %s: %w", id, err)
 	}

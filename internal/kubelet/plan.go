@@ -17,6 +17,7 @@ const (
 	verbCreateSandbox verb = "create-sandbox" // cgroup, pause, network
 	verbStart         verb = "start"          // image, create, start, postStart
 	verbResize        verb = "resize"         // limits of cgroups of what runs
+	verbPreStop       verb = "pre-stop"       // the hook of a sidecar that waits for its turn to end
 	verbKill          verb = "kill"           // preStop, TERM, grace, KILL
 	verbStopSandbox   verb = "stop-sandbox"   // network detach, pause ends
 	verbRemove        verb = "remove"         // a dead container beyond the last one
@@ -63,6 +64,8 @@ type containerMemory struct {
 	Doomed      string
 	DoomedWhy   string
 	DoomedGrace *int64
+	// Hooked is the identifier of a container whose preStop hook was run.
+	Hooked string
 	// Resized is the identifier of a container that was ended to start again with
 	// other resources, whatever its exit code is.
 	Resized string
@@ -175,6 +178,10 @@ func (s *situation) planEnd(p *plan) {
 			continue
 		}
 		if s.heldBack(c.Name, end, p) {
+			// Its hook runs when the pod begins to end, as all others' do.
+			if spec := findContainer(s.Pod, c.Name); hasPreStop(spec) && s.Memory[c.Name].Hooked != c.ID {
+				p.do(action{Verb: verbPreStop, Container: c.Name, ID: c.ID, Grace: end.remaining(s.Now), Why: end.Why})
+			}
 			continue
 		}
 		p.do(action{Verb: verbKill, Container: c.Name, ID: c.ID, Grace: end.remaining(s.Now), Why: end.Why})

@@ -141,9 +141,14 @@ func TestPlan(t *testing.T) {
 		"the end kills all":                            {pod: podOfNames(v1.RestartPolicyAlways, "a", "b"), view: viewOf(true, "a:run", "b:run"), end: &termination{Since: epoch, Grace: 30}, want: "kill a,kill b"},
 		"sidecars end after the apps":                  {pod: podOfNames(v1.RestartPolicyAlways, "s1", "s2", "a"), view: viewOf(true, "s1:run", "s2:run", "a:run"), end: &termination{Since: epoch, Grace: 30}, want: "kill a"},
 		"sidecars end in reverse order":                {pod: podOfNames(v1.RestartPolicyAlways, "s1", "s2", "a"), view: viewOf(true, "s1:run", "s2:run", "a:ok"), end: &termination{Since: epoch, Grace: 30}, want: "kill s2"},
-		"but not after the grace period":               {pod: podOfNames(v1.RestartPolicyAlways, "s1", "a"), view: viewOf(true, "s1:run", "a:run"), end: &termination{Since: epoch.Add(-time.Minute), Grace: 30}, want: "kill a,kill s1"},
-		"a pod that never started is over at once":     {pod: podOfNames(v1.RestartPolicyAlways, "a"), end: &termination{Since: epoch, Grace: 30}, want: "", over: true},
-		"the end waits for what is under way":          {pod: podOfNames(v1.RestartPolicyAlways, "a"), end: &termination{Since: epoch, Grace: 30}, change: func(s *situation) { s.SandboxBusy = true }, want: ""},
+		"a sidecar's hook does not wait":               {pod: withHook(podOfNames(v1.RestartPolicyAlways, "s1", "a"), "s1"), view: viewOf(true, "s1:run", "a:run"), end: &termination{Since: epoch, Grace: 30}, want: "kill a,pre-stop s1"},
+		"it runs once": {
+			pod: withHook(podOfNames(v1.RestartPolicyAlways, "s1", "a"), "s1"), view: viewOf(true, "s1:run", "a:run"),
+			memory: map[string]containerMemory{"s1": {Hooked: "id-s1"}}, end: &termination{Since: epoch, Grace: 30}, want: "kill a",
+		},
+		"but not after the grace period":           {pod: podOfNames(v1.RestartPolicyAlways, "s1", "a"), view: viewOf(true, "s1:run", "a:run"), end: &termination{Since: epoch.Add(-time.Minute), Grace: 30}, want: "kill a,kill s1"},
+		"a pod that never started is over at once": {pod: podOfNames(v1.RestartPolicyAlways, "a"), end: &termination{Since: epoch, Grace: 30}, want: "", over: true},
+		"the end waits for what is under way":      {pod: podOfNames(v1.RestartPolicyAlways, "a"), end: &termination{Since: epoch, Grace: 30}, change: func(s *situation) { s.SandboxBusy = true }, want: ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := situation{Pod: c.pod, View: c.view, Memory: c.memory, Termination: c.end, Prepared: true, Now: epoch}
@@ -155,6 +160,35 @@ func TestPlan(t *testing.T) {
 				t.Errorf("plan %q over %v, want %q over %v", got, p.Over, c.want, c.over)
 			}
 		})
+	}
+}
+
+func withHook(pod *v1.Pod, name string) *v1.Pod {
+	findContainer(pod, name).Lifecycle = &v1.Lifecycle{PreStop: &v1.LifecycleHandler{Sleep: &v1.SleepAction{Seconds: 1}}}
+	return pod
+}
+
+// TestAnotherImageStartsAtOnce: what an image did wrong does not hold back the next one.
+func TestAnotherImageStartsAtOnce(t *testing.T) {
+	w := newWorker(nil, "u")
+	pod := podOfNames("Always", "a", "b")
+	w.takePod(pod)
+	held := containerMemory{Backoff: backoff{Delay: backoffMax, Last: epoch}, Waiting: &v1.ContainerStateWaiting{Reason: reasonPullBackOff}, RetryAt: epoch.Add(time.Hour)}
+	w.memory["a"], w.memory["b"] = held, held
+	w.pullRetry("a").next()
+	next := pod.DeepCopy()
+	next.Spec.Containers[0].Image = "another"
+	w.takePod(next)
+	if a := w.memory["a"]; a.Waiting != nil || !a.RetryAt.IsZero() || a.Backoff.Delay != 0 || w.pullRetry("a").delay != 0 {
+		t.Errorf("with another image: %+v", a)
+	}
+	if b := w.memory["b"]; b.Waiting == nil || b.Backoff.Delay == 0 {
+		t.Errorf("with the same image: %+v", b)
+	}
+	// The start of the old one was under way.
+	w.started(&pod.Spec.Containers[0], &startError{Reason: reasonErrPull, Retry: time.Hour, Pull: "img"})
+	if a := w.memory["a"]; a.Waiting != nil || !a.RetryAt.IsZero() {
+		t.Errorf("after the old image failed: %+v", a)
 	}
 }
 

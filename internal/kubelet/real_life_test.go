@@ -183,13 +183,14 @@ func tryShorten(t *testing.T, c *testCluster) {
 	}
 }
 
-// trySidecarOrder lets an app container write to its sidecar while it ends. The
+// trySidecarOrder lets an app container write to its sidecar while it ends. It does
+// not before the sidecar's hook, which runs at once, has been there. The
 // pod is ready when both shells have their traps: a first process without a
 // handler does not hear TERM.
 func trySidecarOrder(t *testing.T, c *testCluster) {
 	always := v1.ContainerRestartPolicyAlways
 	host, long := t.TempDir(), int64(60)
-	c.pod("order", "trap 'sleep 0.3; echo app >> /host/order; exit 0' TERM; touch /host/app; while :; do sleep 0.05; done", func(p *v1.Pod) {
+	c.pod("order", "trap 'while ! test -e /host/hook; do sleep 0.05; done; sleep 0.3; echo app >> /host/order; exit 0' TERM; touch /host/app; while :; do sleep 0.05; done", func(p *v1.Pod) {
 		p.Spec.TerminationGracePeriodSeconds = &long
 		p.Spec.Volumes = []v1.Volume{{Name: "host", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: host}}}}
 		p.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "host", MountPath: "/host"}}
@@ -197,7 +198,8 @@ func trySidecarOrder(t *testing.T, c *testCluster) {
 		p.Spec.Containers[0].ReadinessProbe = &v1.Probe{ProbeHandler: trapped, PeriodSeconds: 1, TimeoutSeconds: 10}
 		p.Spec.InitContainers = []v1.Container{{
 			Name: "side", Image: "busybox", ImagePullPolicy: v1.PullIfNotPresent, RestartPolicy: &always, VolumeMounts: p.Spec.Containers[0].VolumeMounts,
-			Command: []string{"sh", "-c", "trap 'echo side >> /host/order; exit 0' TERM; touch /host/side; while :; do sleep 0.05; done"},
+			Command:   []string{"sh", "-c", "trap 'echo side >> /host/order; exit 0' TERM; touch /host/side; while :; do sleep 0.05; done"},
+			Lifecycle: &v1.Lifecycle{PreStop: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: []string{"touch", "/host/hook"}}}},
 		}}
 	})
 	c.ready("order")

@@ -66,7 +66,23 @@ func (w *worker) takePod(pod *v1.Pod) {
 	if w.desired == nil || w.pod != w.desired || pod.Generation != w.desired.Generation {
 		given = w.allocation.onto(pod)
 	}
+	if w.pod != nil {
+		eachContainer(pod, func(c *v1.Container) {
+			if old := findContainer(w.pod, c.Name); old != nil && old.Image != c.Image {
+				w.startAfresh(c.Name)
+			}
+		})
+	}
 	w.desired, w.pod = pod, given
+}
+
+// startAfresh forgets what holds back the next start of a container: it was for
+// another image.
+func (w *worker) startAfresh(name string) {
+	delete(w.imageRetry, name)
+	w.remember(name, func(m *containerMemory) {
+		m.Backoff, m.Waiting, m.RetryAt, m.PullBackOffAt = backoff{}, nil, time.Time{}, time.Time{}
+	})
 }
 
 // settleResources asks for what the pod wants beyond what it was given.

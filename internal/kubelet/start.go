@@ -284,6 +284,10 @@ func hasPostStart(c *v1.Container) bool {
 	return c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 }
 
+func hasPreStop(c *v1.Container) bool {
+	return c != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil
+}
+
 // findContainer finds a container of any kind by name, or nil. An ephemeral
 // container is given as a plain one: their fields are the same.
 func findContainer(pod *v1.Pod, name string) *v1.Container {

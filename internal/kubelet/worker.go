@@ -205,9 +205,6 @@ func (w *worker) situation(now time.Time) situation {
 func (w *worker) checkEnd(now time.Time) {
 	deleted := w.removed || w.pod.DeletionTimestamp != nil
 	grace := gracePeriod(w.pod)
-	if w.removed && w.pod.DeletionTimestamp == nil && !w.static {
-		grace = gracePeriod(w.pod)
-	}
 	switch {
 	case w.termination != nil:
 		if deleted && grace < w.termination.Grace {
@@ -258,7 +255,12 @@ func (w *worker) shorten(grace int64, now time.Time) {
 		if c := w.view.latest(name); old > grace && !c.ended() && c != nil {
 			w.killGrace[name] = grace
 			id := c.ID
-			go func() { _ = w.k.stopContainer(w.ctx, id, max(grace, 1)) }()
+			go func() { _ = w.k.stopContainer(w.ctx, id, grace) }()
+		}
+	}
+	for name, m := range w.memory {
+		if _, killing := w.killGrace[name]; m.Busy && m.Hooked != "" && !killing {
+			w.cancels[name]() // a sidecar's hook that runs before its turn
 		}
 	}
 }
