@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 
 	"go.skiff.dev/skiff/internal/kubelet/probe"
 )
+
+// hookAgent names the node agent in the requests of hooks, as upstream.
+const hookAgent = "kube-lifecycle/1.36"
 
 // hookBody bounds what is read of a hook's HTTP answer.
 const hookBody = 10 << 10
@@ -32,9 +34,7 @@ func (k *Kubelet) runHook(ctx context.Context, pod *v1.Pod, c *v1.Container, id,
 		}
 		return nil
 	case h.HTTPGet != nil:
-		return k.httpHook(ctx, c, ip, h.HTTPGet)
-	case h.TCPSocket != nil:
-		return tcpHook(ctx, c, ip, h.TCPSocket)
+		return k.httpHook(ctx, pod, c, ip, h.HTTPGet)
 	case h.Sleep != nil:
 		select {
 		case <-time.After(time.Duration(h.Sleep.Seconds) * time.Second):
@@ -42,7 +42,7 @@ func (k *Kubelet) runHook(ctx context.Context, pod *v1.Pod, c *v1.Container, id,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	default:
+	default: // tcpSocket, which the API knows and no hook does
 		return fmt.Errorf("hook of container %s has no handler", c.Name)
 	}
 }
@@ -56,33 +56,35 @@ func remaining(ctx context.Context) time.Duration {
 	return max(time.Until(deadline), time.Second)
 }
 
-func (k *Kubelet) httpHook(ctx context.Context, c *v1.Container, ip string, h *v1.HTTPGetAction) error {
+// httpHook makes the request of a hook. As upstream any answer will do. A server
+// that speaks plain HTTP where the hook says HTTPS is asked again in that.
+func (k *Kubelet) httpHook(ctx context.Context, pod *v1.Pod, c *v1.Container, ip string, h *v1.HTTPGetAction) error {
 	u, err := probe.URL(h, probe.Target{Container: c, IP: ip})
 	if err != nil {
 		return err
 	}
-	header, host := probe.Headers(h, userAgent)
-	resp, err := probe.Get(ctx, u.String(), header, host, remaining(ctx))
+	header, host := probe.Headers(h, hookAgent)
+	err = request(ctx, u.String(), header, host)
+	if err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		u.Scheme = "http"
+		header.Del("Authorization")
+		if err = request(ctx, u.String(), header, host); err == nil {
+			k.events.pod(pod, v1.EventTypeWarning, "LifecycleHTTPFallback",
+				fmt.Sprintf("request to HTTPS lifecycle hook %s got HTTP response, retry with HTTP succeeded", u.Host))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("requesting hook of container %s: %w", c.Name, err)
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, hookBody)) // any answer will do
-	if resp.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("hook of container %s answered %s", c.Name, resp.Status)
 	}
 	return nil
 }
 
-func tcpHook(ctx context.Context, c *v1.Container, ip string, s *v1.TCPSocketAction) error {
-	port, err := probe.Port(s.Port, c)
+func request(ctx context.Context, url string, header http.Header, host string) error {
+	resp, err := probe.Get(ctx, url, header, host, remaining(ctx))
 	if err != nil {
 		return err
 	}
-	host := firstOf(s.Host, ip)
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return fmt.Errorf("connecting hook of container %s: %w", c.Name, err)
-	}
-	return conn.Close()
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, hookBody))
+	return nil
 }

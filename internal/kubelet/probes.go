@@ -100,12 +100,28 @@ func (w *worker) startProbe(c *v1.Container, r *containerRecord, kind probe.Kind
 	w.probes[key] = probeRun{r.ID, cancel}
 	target := probe.Target{Container: c, ContainerID: r.ID, IP: w.probeIP(), Started: r.StartedAt}
 	pod := w.pod
-	go w.k.asker.Watch(ctx, kind, p, target, initial, func(rep probe.Report) {
+	go w.k.asker.Watch(ctx, kind, staticCommand(p, c), target, initial, func(rep probe.Report) {
 		w.k.probeEvent(pod, c.Name, kind, rep)
 		if rep.Changed || rep.Verdict == probe.Failure && kind != probe.Readiness {
 			w.post(func() { w.probed(ctx, c, r.ID, kind, p, rep.Verdict) })
 		}
 	})
+}
+
+// staticCommand is a probe whose command has the variables of the container's
+// specification expanded, as they are written there: what comes from elsewhere is
+// empty.
+func staticCommand(p *v1.Probe, c *v1.Container) *v1.Probe {
+	if p.Exec == nil {
+		return p
+	}
+	var env []variable
+	for _, e := range c.Env {
+		env = append(env, variable{e.Name, e.Value})
+	}
+	out := *p
+	out.Exec = &v1.ExecAction{Command: expandAll(p.Exec.Command, env)}
+	return &out
 }
 
 func (w *worker) probeIP() string {
@@ -166,6 +182,8 @@ func (k *Kubelet) probeEvent(pod *v1.Pod, container string, kind probe.Kind, rep
 	switch {
 	case rep.Err != nil:
 		k.events.container(pod, container, v1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe errored and resulted in unknown state: %v", kind, rep.Err))
+	case rep.Answer == probe.Warning:
+		k.events.container(pod, container, v1.EventTypeWarning, "ProbeWarning", fmt.Sprintf("%s probe warning: %s", kind, rep.Output))
 	case rep.Answer == probe.Failure:
 		k.events.container(pod, container, v1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, rep.Output))
 	}

@@ -14,8 +14,8 @@ import (
 
 // http asks with one GET. Certificates are not checked: a probe asks whether
 // someone answers, and the pod's own certificate is rarely made for its address.
-// Redirects are followed only on the same host; elsewhere they count as success,
-// so that a container cannot send the node's requests to another place.
+// Redirects are followed only on the same host; elsewhere they count as success
+// with a warning, so that a container cannot send the node's requests to another place.
 func (a *Asker) http(ctx context.Context, h *v1.HTTPGetAction, t Target, timeout time.Duration) (Result, string, error) {
 	u, err := URL(h, t)
 	if err != nil {
@@ -31,8 +31,11 @@ func (a *Asker) http(ctx context.Context, h *v1.HTTPGetAction, t Target, timeout
 	if err != nil && len(body) == 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return Failure, err.Error(), nil
 	}
-	if resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusBadRequest {
+	switch code := resp.StatusCode; {
+	case code >= http.StatusOK && code < http.StatusMultipleChoices:
 		return Success, string(body), nil
+	case code >= http.StatusMultipleChoices && code < http.StatusBadRequest:
+		return Warning, "Probe terminated redirects, Response body: " + string(body), nil
 	}
 	return Failure, fmt.Sprintf("HTTP probe failed with statuscode: %d", resp.StatusCode), nil
 }

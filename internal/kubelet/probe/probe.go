@@ -35,11 +35,13 @@ const (
 // Result is one answer.
 type Result int
 
-// The answers: Unknown means that the question could not be asked.
+// The answers: Unknown means that the question could not be asked, Warning is a
+// success with something to tell of.
 const (
 	Unknown Result = iota
 	Success
 	Failure
+	Warning
 )
 
 // Exec runs a command in a container. An error means that it could not be run
@@ -189,11 +191,14 @@ func Headers(h *v1.HTTPGetAction, userAgent string) (header http.Header, host st
 		}
 		header.Add(pair.Name, pair.Value)
 	}
-	if header.Get("User-Agent") == "" {
+	// As upstream: an empty Accept of the pod's own sends none.
+	if _, own := header["User-Agent"]; !own {
 		header.Set("User-Agent", userAgent)
 	}
-	if header.Get("Accept") == "" {
+	if _, own := header["Accept"]; !own {
 		header.Set("Accept", "*/*")
+	} else if header.Get("Accept") == "" {
+		header.Del("Accept")
 	}
 	return header, host
 }

@@ -145,13 +145,35 @@ func TestHTTP(t *testing.T) {
 		defer server.Close()
 		target, port := serverTarget(t, server)
 		asker := &Asker{UserAgent: "kube-probe/1.36"}
-		for path, want := range map[string]Result{"/ok?q=1": Success, "/away": Success, "/broken": Failure} {
+		for path, want := range map[string]Result{"/ok?q=1": Success, "/away": Warning, "/broken": Failure} {
 			get := &v1.HTTPGetAction{Path: path, Port: port, Scheme: scheme, HTTPHeaders: []v1.HTTPHeader{{Name: "host", Value: "app.example"}, {Name: "X-A", Value: "b"}}}
 			got, out, err := asker.Ask(t.Context(), &v1.Probe{ProbeHandler: v1.ProbeHandler{HTTPGet: get}, TimeoutSeconds: 5}, target)
 			if got != want || err != nil {
 				t.Errorf("%s %s: %v %q %v, want %v", scheme, path, got, out, err, want)
 			}
 		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	header, _ := Headers(&v1.HTTPGetAction{}, "kube-probe/1.36")
+	if header.Get("Accept") != "*/*" || header.Get("User-Agent") != "kube-probe/1.36" {
+		t.Errorf("without its own: %v", header)
+	}
+	header, _ = Headers(&v1.HTTPGetAction{HTTPHeaders: []v1.HTTPHeader{{Name: "accept"}, {Name: "User-Agent"}}}, "kube-probe/1.36")
+	if _, sent := header["Accept"]; sent || header.Get("User-Agent") != "" {
+		t.Errorf("with empty ones: %v", header)
+	}
+}
+
+// TestWarningCountsAsSuccess: a probe that is led elsewhere was answered.
+func TestWarningCountsAsSuccess(t *testing.T) {
+	w := &tally{kind: Readiness, probe: &v1.Probe{SuccessThreshold: 2}, verdict: Failure}
+	if changed, _ := w.count(Success); changed {
+		t.Error("changed by one of two")
+	}
+	if changed, _ := w.count(Warning); !changed || w.verdict != Success {
+		t.Errorf("not changed: %v", w.verdict)
 	}
 }
 

@@ -68,7 +68,7 @@ func (a *Asker) eager(ctx context.Context, p *v1.Probe, t Target, until time.Tim
 		if !time.Now().Before(until) {
 			return false
 		}
-		if answer, _, _ := a.Ask(ctx, p, t); answer == Success {
+		if answer, _, _ := a.Ask(ctx, p, t); answer == Success || answer == Warning {
 			return true
 		}
 		pause *= 2
@@ -87,8 +87,11 @@ type tally struct {
 
 // count takes one answer in. final: there is nothing more to ask.
 func (w *tally) count(answer Result) (changed, final bool) {
-	if answer == Unknown {
+	switch answer {
+	case Unknown:
 		return false, false
+	case Warning:
+		answer = Success
 	}
 	if answer == w.last {
 		w.run++
