@@ -156,27 +156,15 @@ func podReady(s *v1.PodStatus, pod *v1.Pod, containers v1.PodCondition) v1.PodCo
 		containers.Type = v1.PodReady
 		return containers
 	}
-	var missing strings.Builder
+	var missing []string
 	for _, gate := range pod.Spec.ReadinessGates {
-		var found *v1.PodCondition
-		for i := range s.Conditions {
-			if s.Conditions[i].Type == gate.ConditionType {
-				found = &s.Conditions[i]
-			}
-		}
+		at := slices.IndexFunc(s.Conditions, func(c v1.PodCondition) bool { return c.Type == gate.ConditionType })
 		switch {
-		case found == nil:
-			fmt.Fprintf(&missing, "corresponding condition of pod readiness gate %q does not exist. ", gate.ConditionType)
-		case found.Status != v1.ConditionTrue:
-			fmt.Fprintf(&missing, "the status of pod readiness gate %q is not \"True\", but %v. ", gate.ConditionType, found.Status)
+		case at < 0:
+			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
+		case s.Conditions[at].Status != v1.ConditionTrue:
+			missing = append(missing, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, s.Conditions[at].Status))
 		}
 	}
-	return condition(v1.PodReady, missing.Len() == 0, reasonGatesNotReady, trimRight(missing.String()))
-}
-
-func trimRight(s string) string {
-	if len(s) > 0 && s[len(s)-1] == ' ' {
-		return s[:len(s)-1]
-	}
-	return s
+	return condition(v1.PodReady, len(missing) == 0, reasonGatesNotReady, strings.Join(missing, ", "))
 }

@@ -87,7 +87,7 @@ func (k *Kubelet) volumeMount(pod *v1.Pod, c *v1.Container, i int, env []variabl
 	m := &runtimeapi.Mount{
 		ContainerPath:     target,
 		Readonly:          vm.ReadOnly || volume.AlwaysReadOnly(v),
-		RecursiveReadOnly: vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly == v1.RecursiveReadOnlyEnabled,
+		RecursiveReadOnly: recursiveReadOnly(vm),
 		Propagation:       propagation(vm.MountPropagation),
 		SelinuxRelabel:    true,
 	}
@@ -105,6 +105,12 @@ func (k *Kubelet) volumeMount(pod *v1.Pod, c *v1.Container, i int, env []variabl
 		m.HostPath, err = k.volumes.SubPath(pod, v, c.Name, i, sub)
 	}
 	return m, err
+}
+
+// recursiveReadOnly reports whether what is mounted below a volume is read-only,
+// too. The container layer can always do that, so what is possible is done.
+func recursiveReadOnly(vm *v1.VolumeMount) bool {
+	return vm.RecursiveReadOnly != nil && *vm.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled
 }
 
 // subPath is the part of the volume that is wanted, with variables expanded.
@@ -154,19 +160,16 @@ func findVolume(pod *v1.Pod, name string) *v1.Volume {
 // existing file is written in place.
 func (k *Kubelet) writeHosts(pod *v1.Pod, ips []string) (string, error) {
 	path := filepath.Join(k.podDir(string(pod.UID)), "etc-hosts")
-	short, full, err := k.hostname(pod)
-	if err != nil {
-		return "", err
-	}
+	host, domain := k.hostname(pod)
 	var text string
 	if pod.Spec.HostNetwork {
-		host, err := os.ReadFile(etcHosts)
+		node, err := os.ReadFile(etcHosts)
 		if err != nil && !os.IsNotExist(err) {
 			return "", fmt.Errorf("reading the node's hosts: %w", err)
 		}
-		text = "# Kubernetes-managed hosts file (host network).\n" + string(host) + hostAliases(pod.Spec.HostAliases)
+		text = "# Kubernetes-managed hosts file (host network).\n" + string(node) + hostAliases(pod.Spec.HostAliases)
 	} else {
-		text = hostsFile(ips, short, full) + hostAliases(pod.Spec.HostAliases)
+		text = hostsFile(ips, host, domain) + hostAliases(pod.Spec.HostAliases)
 	}
 	if old, err := os.ReadFile(path); err == nil && string(old) == text {
 		return path, nil
@@ -181,7 +184,7 @@ func (k *Kubelet) writeHosts(pod *v1.Pod, ips []string) (string, error) {
 }
 
 // hostsFile is the hosts file of a pod with its own network.
-func hostsFile(ips []string, hostname, full string) string {
+func hostsFile(ips []string, host, domain string) string {
 	var b strings.Builder
 	b.WriteString("# Kubernetes-managed hosts file.\n")
 	b.WriteString("127.0.0.1\tlocalhost\n")
@@ -191,10 +194,10 @@ func hostsFile(ips []string, hostname, full string) string {
 	b.WriteString("fe00::1\tip6-allnodes\n")
 	b.WriteString("fe00::2\tip6-allrouters\n")
 	for _, ip := range ips {
-		if full != "" && full != hostname {
-			fmt.Fprintf(&b, "%s\t%s\t%s\n", ip, full, hostname)
+		if domain != "" {
+			fmt.Fprintf(&b, "%s\t%s.%s\t%s\n", ip, host, domain, host)
 		} else {
-			fmt.Fprintf(&b, "%s\t%s\n", ip, hostname)
+			fmt.Fprintf(&b, "%s\t%s\n", ip, host)
 		}
 	}
 	return b.String()

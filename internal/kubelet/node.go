@@ -148,16 +148,17 @@ func (n *nodeStatus) fill(ctx context.Context, s *v1.NodeStatus, now time.Time) 
 	s.Addresses = k.addresses()
 	s.Images = k.images(ctx)
 	s.DaemonEndpoints.KubeletEndpoint.Port = int32(n.port)
-	s.RuntimeHandlers = k.handlers(ctx)
+	s.RuntimeHandlers, s.Features = k.features(ctx)
 	for _, c := range k.nodeConditions(ctx) {
 		setNodeCondition(s, c, metav1.NewTime(now))
 	}
 }
 
-func (k *Kubelet) handlers(ctx context.Context) []v1.NodeRuntimeHandler {
+// features are what the container layer can do, by handler and as a whole.
+func (k *Kubelet) features(ctx context.Context) ([]v1.NodeRuntimeHandler, *v1.NodeFeatures) {
 	st, err := k.deps.Runtime.Status(ctx, &runtimeapi.StatusRequest{})
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	var all []v1.NodeRuntimeHandler
 	for _, h := range st.GetRuntimeHandlers() {
@@ -167,7 +168,8 @@ func (k *Kubelet) handlers(ctx context.Context) []v1.NodeRuntimeHandler {
 			RecursiveReadOnlyMounts: &readonly, UserNamespaces: &users,
 		}})
 	}
-	return all
+	groups := st.GetFeatures().GetSupplementalGroupsPolicy()
+	return all, &v1.NodeFeatures{SupplementalGroupsPolicy: &groups}
 }
 
 // setNodeCondition sets a condition. Its heartbeat moves only with a change or

@@ -221,10 +221,44 @@ func TestMatchesRegistry(t *testing.T) {
 }
 
 func TestHostsFile(t *testing.T) {
-	got := hostsFile([]string{"10.42.0.9"}, "web-0", "web-0.web.ns.svc.cluster.local") + hostAliases([]v1.HostAlias{{IP: "1.2.3.4", Hostnames: []string{"a", "b"}}})
+	got := hostsFile([]string{"10.42.0.9"}, "web-0", "web.ns.svc.cluster.local") + hostAliases([]v1.HostAlias{{IP: "1.2.3.4", Hostnames: []string{"a", "b"}}})
 	for _, want := range []string{"127.0.0.1\tlocalhost\n", "10.42.0.9\tweb-0.web.ns.svc.cluster.local\tweb-0\n", "1.2.3.4\ta\tb\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q misses %q", got, want)
 		}
+	}
+}
+
+func TestHostname(t *testing.T) {
+	k := &Kubelet{deps: Deps{ClusterDomain: "cluster.local"}}
+	yes, long := true, strings.Repeat("n", 62)
+	override := "a.example"
+	for name, c := range map[string]struct {
+		change            func(*v1.PodSpec)
+		host, domain, all string
+	}{
+		"by the pod's name": {change: func(*v1.PodSpec) {}, host: "p", all: "p"},
+		"with a subdomain":  {change: func(s *v1.PodSpec) { s.Hostname, s.Subdomain = "h", "sub" }, host: "h", domain: "sub.default.svc.cluster.local", all: "h"},
+		"in full": {
+			change: func(s *v1.PodSpec) { s.Subdomain, s.SetHostnameAsFQDN = "sub", &yes },
+			host:   "p", domain: "sub.default.svc.cluster.local", all: "p.sub.default.svc.cluster.local",
+		},
+		"in full, without a domain": {change: func(s *v1.PodSpec) { s.SetHostnameAsFQDN = &yes }, host: "p", all: "p"},
+		"overridden":                {change: func(s *v1.PodSpec) { s.HostnameOverride, s.Subdomain, s.SetHostnameAsFQDN = &override, "sub", &yes }, host: "a.example", all: "a.example"},
+		"too long":                  {change: func(s *v1.PodSpec) { s.Hostname = long + "-nn" }, host: long, all: long},
+		"too long in full": {
+			change: func(s *v1.PodSpec) { s.Hostname, s.Subdomain, s.SetHostnameAsFQDN = long, "sub", &yes },
+			host:   long, domain: "sub.default.svc.cluster.local",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := podOfNames("Always", "a")
+			c.change(&pod.Spec)
+			host, domain := k.hostname(pod)
+			all, err := k.kernelName(pod)
+			if host != c.host || domain != c.domain || all != c.all || (err == nil) != (c.all != "") {
+				t.Errorf("%q in %q, %q, %v", host, domain, all, err)
+			}
+		})
 	}
 }

@@ -14,9 +14,11 @@ import (
 	kubelettypes "k8s.io/kubelet/pkg/types"
 )
 
-// hostnameMax is the kernel's limit of a host name (HOST_NAME_MAX, less one for
-// nothing: Linux counts 64, RFC 1123 allows labels of 63).
-const hostnameMax = 63
+// Limits of a host name: of a label, by RFC 1123, and the kernel's (HOST_NAME_MAX).
+const (
+	hostnameMax = 63
+	fullNameMax = 64
+)
 
 // createSandbox makes the pod's cgroup and its sandbox.
 func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) error {
@@ -63,7 +65,7 @@ func (k *Kubelet) weigh(pod *v1.Pod) {
 
 // sandboxConfig is the pod as the CRI describes it.
 func (k *Kubelet) sandboxConfig(pod *v1.Pod, attempt int) (*runtimeapi.PodSandboxConfig, error) {
-	hostname, _, err := k.hostname(pod)
+	hostname, err := k.kernelName(pod)
 	if err != nil {
 		return nil, err
 	}
@@ -199,26 +201,37 @@ func protocol(p v1.Protocol) runtimeapi.Protocol {
 	}
 }
 
-// hostname is the pod's host name and, if it has a subdomain, its full name. A
-// pod name longer than a DNS label is cut, as upstream does.
-func (k *Kubelet) hostname(pod *v1.Pod) (short, full string, err error) {
+// hostname is the pod's host name and, if it has a subdomain, its domain. A name
+// longer than a DNS label is cut, as upstream does.
+func (k *Kubelet) hostname(pod *v1.Pod) (host, domain string) {
 	if override := pod.Spec.HostnameOverride; override != nil {
-		return *override, "", nil
-	}
-	short = cmp.Or(pod.Spec.Hostname, pod.Name)
-	if len(short) > hostnameMax {
-		short = strings.TrimRight(short[:hostnameMax], "-.")
+		return cutName(*override), ""
 	}
 	if pod.Spec.Subdomain != "" {
-		full = fmt.Sprintf("%s.%s.%s.svc.%s", short, pod.Spec.Subdomain, pod.Namespace, k.deps.ClusterDomain)
+		domain = fmt.Sprintf("%s.%s.svc.%s", pod.Spec.Subdomain, pod.Namespace, k.deps.ClusterDomain)
 	}
-	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && full != "" {
-		if len(full) > 64 {
-			return "", "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (64 characters is the max, %d characters requested)", full, len(full))
-		}
-		short = full
+	return cutName(cmp.Or(pod.Spec.Hostname, pod.Name)), domain
+}
+
+func cutName(name string) string {
+	if len(name) > hostnameMax {
+		return strings.TrimRight(name[:hostnameMax], "-.")
 	}
-	return short, full, nil
+	return name
+}
+
+// kernelName is what the pod's processes see as their host name: with
+// setHostnameAsFQDN, and a domain, the full name.
+func (k *Kubelet) kernelName(pod *v1.Pod) (string, error) {
+	host, domain := k.hostname(pod)
+	if domain == "" || !isTrue(pod.Spec.SetHostnameAsFQDN) {
+		return host, nil
+	}
+	full := host + "." + domain
+	if len(full) > fullNameMax {
+		return "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", full, fullNameMax, len(full))
+	}
+	return full, nil
 }
 
 // runtimeHandler is the handler that the pod's RuntimeClass names.

@@ -59,6 +59,12 @@ func makeStatus(in statusInput) v1.PodStatus {
 	s.InitContainerStatuses = in.statuses(in.Pod.Spec.InitContainers, s.InitContainerStatuses)
 	s.ContainerStatuses = in.statuses(in.Pod.Spec.Containers, s.ContainerStatuses)
 	s.EphemeralContainerStatuses = in.statuses(ephemeral(in.Pod), s.EphemeralContainerStatuses)
+	for i := range s.EphemeralContainerStatuses {
+		s.EphemeralContainerStatuses[i].Started = nil // nothing waits for its start
+	}
+	// In upstream's order: kubectl shows the reason of the first that has one.
+	sortByName(s.ContainerStatuses)
+	sortByName(s.EphemeralContainerStatuses)
 
 	if in.Final {
 		markUnknown(in.Pod, &s)
@@ -191,6 +197,10 @@ func (in *statusInput) addresses(s *v1.PodStatus) {
 	for _, ip := range ips {
 		s.PodIPs = append(s.PodIPs, v1.PodIP{IP: ip})
 	}
+}
+
+func sortByName(all []v1.ContainerStatus) {
+	slices.SortFunc(all, func(a, b v1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 func (in *statusInput) statuses(containers []v1.Container, old []v1.ContainerStatus) []v1.ContainerStatus {

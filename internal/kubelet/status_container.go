@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStatus) v1.ContainerStatus {
 	r := in.View.latest(c.Name)
 	m := in.Memory[c.Name]
-	s := v1.ContainerStatus{Name: c.Name, Image: c.Image}
+	s := v1.ContainerStatus{Name: c.Name, Image: c.Image, VolumeMounts: mountStatuses(c)}
 	if r == nil {
 		in.neverStarted(&s, c, before)
 		return s
@@ -30,7 +31,6 @@ func (in *statusInput) containerStatus(c *v1.Container, before *v1.ContainerStat
 	s.Resources = actualResources(c, r, before)
 	s.AllocatedResources = c.Resources.Requests
 	s.User = containerUser(r.User)
-	s.VolumeMounts = mountStatuses(c)
 	if p := in.View.previous(c.Name); p != nil {
 		s.LastTerminationState.Terminated = in.terminated(c, p)
 	} else if before != nil && before.ContainerID != s.ContainerID && before.State.Terminated != nil {
@@ -130,9 +130,7 @@ func (in *statusInput) terminated(c *v1.Container, r *containerRecord) *v1.Conta
 		t.Reason = "Error"
 	}
 	if in.Message != nil {
-		if text := in.Message(in.Pod, c, r); text != "" {
-			t.Message = text
-		}
+		t.Message = lastWords(t.Message, in.Message(in.Pod, c, r), messagePodMax/containers(in.Pod))
 	}
 	return t
 }
@@ -178,8 +176,8 @@ func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
 		s := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := v1.RecursiveReadOnlyDisabled
-			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled {
-				mode = *m.RecursiveReadOnly
+			if recursiveReadOnly(&m) {
+				mode = v1.RecursiveReadOnlyEnabled // a status tells what is, never IfPossible
 			}
 			s.RecursiveReadOnly = &mode
 		}
@@ -188,9 +186,25 @@ func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
 	return all
 }
 
-// Limits of a termination message, as upstream: of the file, and of the log's
-// tail that stands in for it.
+// containers counts the containers of a pod, of all kinds.
+func containers(pod *v1.Pod) int {
+	return len(pod.Spec.InitContainers) + len(pod.Spec.Containers) + len(pod.Spec.EphemeralContainers)
+}
+
+// lastWords joins what the container layer says of a container's end and what the
+// container said itself.
+func lastWords(layer, own string, limit int) string {
+	text := layer + own
+	if layer != "" && own != "" {
+		text = layer + ": " + own
+	}
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "\uFFFD")
+}
+
+// Limits of a termination message, as upstream: of all containers of a pod, which
+// have an equal share each, of a file's end, and of the log's end that stands in for it.
 const (
+	messagePodMax  = 12 << 10
 	messageMax     = 4096
 	messageLogMax  = 2048
 	messageLogTail = 80
@@ -201,25 +215,28 @@ func (k *Kubelet) terminationMessage(pod *v1.Pod, c *v1.Container, r *containerR
 	if !r.ended() {
 		return ""
 	}
-	text := readHead(k.messagePath(string(pod.UID), r.Name, r.Restarts), messageMax)
+	text := readEnd(k.messagePath(string(pod.UID), r.Name, r.Restarts), messageMax)
 	if text == "" && r.ExitCode != 0 && c.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError {
 		text = nodeapi.LogTail(r.LogPath, messageLogMax, messageLogTail)
 	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return text
 }
 
-// readHead reads the first bytes of a regular file that a container wrote: it is
+// readEnd reads the last bytes of a regular file that a container wrote: it is
 // not followed if it was replaced by something else.
-func readHead(path string, limit int) string {
+func readEnd(path string, limit int64) string {
 	f, err := rootfd.OpenRegular(filepath.Split(path))
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	buf := make([]byte, limit)
-	n, err := f.Read(buf)
+	st, err := f.Stat()
 	if err != nil {
 		return ""
 	}
-	return string(buf[:n])
+	text, err := io.ReadAll(io.NewSectionReader(f, max(st.Size()-limit, 0), limit))
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }

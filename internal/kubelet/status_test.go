@@ -1,6 +1,8 @@
 package kubelet
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -286,6 +288,13 @@ func TestReadinessGates(t *testing.T) {
 	if c.Status != v1.ConditionFalse || c.Reason != reasonGatesNotReady {
 		t.Errorf("without the gate: %+v", c)
 	}
+	pod.Spec.ReadinessGates = append(pod.Spec.ReadinessGates, v1.PodReadinessGate{ConditionType: "example.com/in"})
+	pod.Status.Conditions = []v1.PodCondition{{Type: "example.com/in", Status: v1.ConditionFalse}}
+	want := `corresponding condition of pod readiness gate "example.com/up" does not exist., the status of pod readiness gate "example.com/in" is not "True", but False`
+	if c = conditionOf(statusFor(pod, viewOf(true, "a:run"), nil), v1.PodReady); c.Message != want {
+		t.Errorf("message %q, want %q", c.Message, want)
+	}
+	pod.Spec.ReadinessGates = pod.Spec.ReadinessGates[:1]
 	pod.Status.Conditions = []v1.PodCondition{{Type: "example.com/up", Status: v1.ConditionTrue}}
 	s := statusFor(pod, viewOf(true, "a:run"), nil)
 	if c = conditionOf(s, v1.PodReady); c.Status != v1.ConditionTrue {
@@ -311,5 +320,53 @@ func TestAddressOfAPodThatEnded(t *testing.T) {
 		if s := statusFor(podOfNames(v1.RestartPolicy(c.policy), "a"), v, nil); s.PodIP != c.want {
 			t.Errorf("%s: %q in phase %s, want %q", name, s.PodIP, s.Phase, c.want)
 		}
+	}
+}
+
+// TestFieldsOfContainerStatuses: what is known of a container before it starts, and the order.
+func TestFieldsOfContainerStatuses(t *testing.T) {
+	pod := podOfNames("Always", "b", "a")
+	possible := v1.RecursiveReadOnlyIfPossible
+	pod.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: &possible}}
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "e"}}}
+	s := statusFor(pod, viewOf(true, "a:run", "e:run"), nil)
+	if s.ContainerStatuses[0].Name != "a" || s.ContainerStatuses[1].Name != "b" {
+		t.Errorf("order: %s, %s", s.ContainerStatuses[0].Name, s.ContainerStatuses[1].Name)
+	}
+	if m := s.ContainerStatuses[1].VolumeMounts; len(m) != 1 || m[0].RecursiveReadOnly == nil || *m[0].RecursiveReadOnly != v1.RecursiveReadOnlyEnabled {
+		t.Errorf("mounts: %+v", m)
+	}
+	if e := s.EphemeralContainerStatuses[0]; e.Started != nil || e.State.Running == nil {
+		t.Errorf("ephemeral: %+v", e)
+	}
+}
+
+// TestTerminationMessage: the end of what was left, and an equal share for each container of a pod.
+func TestTerminationMessage(t *testing.T) {
+	k := &Kubelet{deps: Deps{DataDir: t.TempDir()}}
+	pod := podOfNames("Never", "a", "b", "c", "d")
+	v := viewOf(true, "a:1", "b:1")
+	path := k.messagePath("u", "a", 0)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("x", messageMax) + strings.Repeat("y", messageMax)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := func(name string) string {
+		s := statusFor(pod, v, func(in *statusInput) { in.Message = k.terminationMessage })
+		return statusOf(s.ContainerStatuses, name).State.Terminated.Message
+	}
+	if got := said("a"); got != strings.Repeat("y", messagePodMax/4) {
+		t.Errorf("%d bytes, %.10q...", len(got), got)
+	}
+	v.latest("a").Message = "layer"
+	if got := said("a"); len(got) != messagePodMax/4 || !strings.HasPrefix(got, "layer: yyy") {
+		t.Errorf("%d bytes, %.10q...", len(got), got)
+	}
+	v.latest("b").Message = "layer"
+	if got := said("b"); got != "layer" {
+		t.Errorf("%q", got)
 	}
 }
