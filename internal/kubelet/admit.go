@@ -57,24 +57,27 @@ func fits(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
 	if node == nil {
 		return nil
 	}
-	if r := fitsResources(pod, node, others); r != nil {
-		return r
+	if name, ok := pod.Labels[v1.LabelOSStable]; ok && name != string(v1.Linux) {
+		return &refusal{"PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"}
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
 		return &refusal{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}
+	if r := fitsResources(pod, node, others); r != nil {
+		return r
+	}
 	if match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !match {
 		return &refusal{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
 	}
-	for _, taint := range node.Spec.Taints {
-		if taint.Effect == v1.TaintEffectNoExecute && !tolerates(pod, &taint) {
-			return &refusal{"TaintToleration", fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)}
-		}
-	}
-	if r := fitsSysctls(pod); r != nil {
+	if r := fitsPorts(pod, others); r != nil {
 		return r
 	}
-	return fitsPorts(pod, others)
+	for _, taint := range node.Spec.Taints {
+		if taint.Effect == v1.TaintEffectNoExecute && !tolerates(pod, &taint) {
+			return &refusal{"TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"}
+		}
+	}
+	return fitsSysctls(pod)
 }
 
 // safeSysctls belong to the pod's own namespaces and can neither harm another
@@ -131,14 +134,20 @@ func fitsResources(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *refusal {
 	}
 	for name, want := range asked(pod) {
 		have, ok := can[name]
-		if want.IsZero() || !ok && name == v1.ResourceEphemeralStorage {
-			continue
+		if want.IsZero() || !ok && (name == v1.ResourceEphemeralStorage || extended(name)) {
+			continue // an extended resource that no node has is one of the cluster as a whole
 		}
 		if lack := lacks(name, want, have, others); lack != "" {
 			return &refusal{"OutOf" + string(name), lack}
 		}
 	}
 	return nil
+}
+
+// extended reports whether a resource is one that somebody else than Kubernetes defined.
+func extended(name v1.ResourceName) bool {
+	domain, _, ok := strings.Cut(string(name), "/")
+	return ok && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
 }
 
 // fitsPorts checks the host's ports.

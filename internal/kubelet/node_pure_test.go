@@ -156,19 +156,28 @@ func TestFits(t *testing.T) {
 			p.Spec.SecurityContext = &v1.PodSecurityContext{Sysctls: []v1.Sysctl{{Name: name, Value: "1"}}}
 		}
 	}
+	asks := func(resourceName string) func(*v1.Pod) {
+		return func(p *v1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = v1.ResourceList{v1.ResourceName(resourceName): resource.MustParse("1")}
+		}
+	}
+	node.Spec.Taints = []v1.Taint{{Key: "soft", Effect: v1.TaintEffectNoSchedule}}
 	for name, c := range map[string]struct {
 		pod    *v1.Pod
 		others []*v1.Pod
 		want   string
 	}{
-		"safe sysctl":   {pod: with(sysctl("net.ipv4.tcp_syncookies"))},
-		"safe, slashes": {pod: with(sysctl("net/ipv4/tcp_syncookies"))},
-		"unsafe sysctl": {pod: with(sysctl("kernel.msgmax")), want: `SysctlForbidden forbidden sysctl: "kernel.msgmax" not allowlisted`},
-		"fits":          {pod: with(cpu("1500m"))},
-		"too much cpu":  {pod: with(cpu("1500m")), others: []*v1.Pod{with(cpu("1"))}, want: "OutOfcpu Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
-		"too many":      {pod: with(cpu("1m")), others: []*v1.Pod{with(cpu("1m")), with(cpu("1m")), with(cpu("1m"))}, want: "OutOfpods Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"},
-		"selector":      {pod: with(func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "tape"} }), want: "NodeAffinity Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
-		"port taken":    {pod: with(port), others: []*v1.Pod{with(port)}, want: "NodePorts Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
+		"of the cluster": {pod: with(asks("example.com/licences"))},
+		"of the node":    {pod: with(asks("hugepages-2Mi")), want: "OutOfhugepages-2Mi Node didn't have enough resource: hugepages-2Mi, requested: 1, used: 0, capacity: 0"},
+		"another system": {pod: with(func(p *v1.Pod) { p.Labels = map[string]string{v1.LabelOSStable: "windows"}; cpu("9")(p) }), want: "PodOSSelectorNodeLabelDoesNotMatch Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"},
+		"safe sysctl":    {pod: with(sysctl("net.ipv4.tcp_syncookies"))},
+		"safe, slashes":  {pod: with(sysctl("net/ipv4/tcp_syncookies"))},
+		"unsafe sysctl":  {pod: with(sysctl("kernel.msgmax")), want: `SysctlForbidden forbidden sysctl: "kernel.msgmax" not allowlisted`},
+		"fits":           {pod: with(cpu("1500m"))},
+		"too much cpu":   {pod: with(cpu("1500m")), others: []*v1.Pod{with(cpu("1"))}, want: "OutOfcpu Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"},
+		"too many":       {pod: with(cpu("1m")), others: []*v1.Pod{with(cpu("1m")), with(cpu("1m")), with(cpu("1m"))}, want: "OutOfpods Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3"},
+		"selector":       {pod: with(func(p *v1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "tape"} }), want: "NodeAffinity Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
+		"port taken":     {pod: with(port), others: []*v1.Pod{with(port)}, want: "NodePorts Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""
@@ -179,6 +188,19 @@ func TestFits(t *testing.T) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestFitsTaints(t *testing.T) {
+	node := &v1.Node{}
+	node.Spec.Taints = []v1.Taint{{Key: "gone", Value: "x", Effect: v1.TaintEffectNoExecute}}
+	pod := podOfNames("Always", "a")
+	if r := fits(pod, node, nil); r == nil || *r != (refusal{"TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"}) {
+		t.Errorf("untolerated: %+v", r)
+	}
+	pod.Spec.Tolerations = []v1.Toleration{{Key: "gone", Operator: v1.TolerationOpExists}}
+	if r := fits(pod, node, nil); r != nil {
+		t.Errorf("tolerated: %+v", r)
 	}
 }
 
