@@ -113,6 +113,8 @@ func (k *Kubelet) valueFrom(ctx context.Context, pod *v1.Pod, c *v1.Container, f
 		return configMapValue(ctx, k.objects, pod, from.ConfigMapKeyRef)
 	case from.SecretKeyRef != nil:
 		return secretValue(ctx, k.objects, pod, from.SecretKeyRef)
+	case from.FileKeyRef != nil:
+		return k.fileValue(pod, from.FileKeyRef)
 	default:
 		return "", false, errors.New("environment variable has a source that is not supported")
 	}

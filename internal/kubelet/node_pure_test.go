@@ -191,6 +191,35 @@ func TestFits(t *testing.T) {
 	}
 }
 
+func TestResourceValue(t *testing.T) {
+	list := func(cpu, memory string) v1.ResourceList {
+		return v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu), v1.ResourceMemory: resource.MustParse(memory)}
+	}
+	node := list("4", "8Gi")
+	node["hugepages-2Mi"] = resource.MustParse("64Mi")
+	pod := podOfNames("Always", "a", "b")
+	pod.Spec.Resources = &v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi")}}
+	pod.Spec.Containers[1].Resources = v1.ResourceRequirements{Limits: list("1500m", "100Mi"), Requests: list("250m", "64Mi")}
+	for _, c := range []struct{ container, name, divisor, want string }{
+		{"", "limits.cpu", "0", "4"},
+		{"", "limits.memory", "1Mi", "1024"}, // of the pod as a whole
+		{"", "limits.hugepages-2Mi", "0", "0"},
+		{"", "requests.memory", "0", "0"},
+		{"b", "limits.cpu", "0", "2"},
+		{"b", "limits.cpu", "1m", "1500"},
+		{"b", "requests.cpu", "1", "1"},
+		{"b", "limits.memory", "1Ki", "102400"},
+		{"none", "limits.cpu", "0", ""},
+		{"", "limits", "0", ""},
+		{"", "usage.cpu", "0", ""},
+	} {
+		got, err := resourceValue(pod, &pod.Spec.Containers[0], &v1.ResourceFieldSelector{ContainerName: c.container, Resource: c.name, Divisor: resource.MustParse(c.divisor)}, node)
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s of %q by %s: %q %v, want %q", c.name, c.container, c.divisor, got, err, c.want)
+		}
+	}
+}
+
 func TestFitsTaints(t *testing.T) {
 	node := &v1.Node{}
 	node.Spec.Taints = []v1.Taint{{Key: "gone", Value: "x", Effect: v1.TaintEffectNoExecute}}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -158,7 +159,7 @@ func oomScore(pod *v1.Pod, c *v1.Container, nodeMemory int64) int64 {
 const systemCriticalPriority = 2 * 1000000000
 
 // resourceValue resolves a container's resource for the downward API. A limit
-// that is not set is the node's allocatable amount.
+// that is not set is the pod's own, or the node's allocatable amount.
 func resourceValue(pod *v1.Pod, c *v1.Container, ref *v1.ResourceFieldSelector, node v1.ResourceList) (string, error) {
 	if ref.ContainerName != "" {
 		if c = findContainer(pod, ref.ContainerName); c == nil {
@@ -172,8 +173,8 @@ func resourceValue(pod *v1.Pod, c *v1.Container, ref *v1.ResourceFieldSelector, 
 	var amount resource.Quantity
 	switch kind {
 	case "limits":
-		if amount, ok = c.Resources.Limits[v1.ResourceName(name)]; !ok {
-			amount = node[v1.ResourceName(name)]
+		if amount = c.Resources.Limits[v1.ResourceName(name)]; amount.IsZero() {
+			amount = limitFromAbove(pod, v1.ResourceName(name), node)
 		}
 	case "requests":
 		amount = c.Resources.Requests[v1.ResourceName(name)]
@@ -181,6 +182,18 @@ func resourceValue(pod *v1.Pod, c *v1.Container, ref *v1.ResourceFieldSelector, 
 		return "", fmt.Errorf("unsupported container resource : %v", ref.Resource)
 	}
 	return divided(amount, ref.Divisor, name == string(v1.ResourceCPU)), nil
+}
+
+// limitFromAbove is what bounds a container that has no limit of its own. Huge
+// pages are not there without one.
+func limitFromAbove(pod *v1.Pod, name v1.ResourceName, node v1.ResourceList) resource.Quantity {
+	if strings.HasPrefix(string(name), v1.ResourceHugePagesPrefix) {
+		return resource.Quantity{}
+	}
+	if own := pod.Spec.Resources; own != nil && slices.Contains(resizable(), name) && !isZero(own.Limits, name) {
+		return own.Limits[name]
+	}
+	return node[name]
 }
 
 // divided is an amount in units of the divisor (1 if none), rounded up.
