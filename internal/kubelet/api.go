@@ -120,6 +120,11 @@ func (n nodePods) Log(ctx context.Context, pod *v1.Pod, name string, previous bo
 		return "", nil, nil, err
 	}
 	c := v.latest(name)
+	if c != nil && !c.running() && !c.ended() { // made, not started: what ran before still has the word
+		if before := v.previous(name); before != nil {
+			c = before
+		}
+	}
 	if previous {
 		if c = previousContainer(pod, &v, name); c == nil {
 			return "", nil, nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, pod.Name)
@@ -140,21 +145,32 @@ func (n nodePods) Log(ctx context.Context, pod *v1.Pod, name string, previous bo
 // waits to be restarted is itself what the status calls the last state.
 func previousContainer(pod *v1.Pod, v *view, name string) *containerRecord {
 	current := v.latest(name)
-	all := append(append([]v1.ContainerStatus{}, pod.Status.ContainerStatuses...), pod.Status.InitContainerStatuses...)
-	if s := statusOf(all, name); s != nil && s.State.Waiting != nil && current.ended() {
+	if s := anyStatusOf(pod, name); s != nil && s.State.Waiting != nil && current.ended() {
 		return current
 	}
 	return v.previous(name)
 }
 
+// anyStatusOf is the status of a container of any kind, or nil.
+func anyStatusOf(pod *v1.Pod, name string) *v1.ContainerStatus {
+	for _, all := range [][]v1.ContainerStatus{pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses, pod.Status.EphemeralContainerStatuses} {
+		if s := statusOf(all, name); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// waitingReason is why a container has no log yet, in upstream's words.
 func waitingReason(pod *v1.Pod, name string) string {
-	all := append(append([]v1.ContainerStatus{}, pod.Status.ContainerStatuses...), pod.Status.InitContainerStatuses...)
-	s := statusOf(all, name)
+	s := anyStatusOf(pod, name)
 	if s == nil || s.State.Waiting == nil {
 		return reasonCreating
 	}
 	switch s.State.Waiting.Reason {
-	case reasonErrPull, reasonPullBackOff, reasonNeverPull, reasonInvalidImage:
+	case reasonErrPull:
+		return "image can't be pulled"
+	case reasonPullBackOff:
 		return "trying and failing to pull image"
 	}
 	return s.State.Waiting.Reason

@@ -61,7 +61,6 @@ func (n *nodeStatus) register(ctx context.Context, port int) error {
 		err := n.tryRegister(ctx)
 		if err == nil {
 			n.k.events.recorder.Event(n.reference(), v1.EventTypeNormal, "Starting", "Starting kubelet.")
-			n.k.events.recorder.Event(n.reference(), v1.EventTypeNormal, "NodeReady", fmt.Sprintf("Node %s status is now: NodeReady", n.k.deps.NodeName))
 			return nil
 		}
 		n.k.log.Warn("registering node", "err", err)
@@ -84,6 +83,9 @@ func (n *nodeStatus) tryRegister(ctx context.Context) error {
 	}
 	n.fill(ctx, &want.Status, time.Now())
 	have, err := nodes.Create(ctx, want, metav1.CreateOptions{})
+	if err == nil {
+		n.tell(&v1.NodeStatus{}, &want.Status)
+	}
 	if apierrors.IsAlreadyExists(err) {
 		have, err = nodes.Get(ctx, want.Name, metav1.GetOptions{})
 	}
@@ -223,8 +225,16 @@ func (n *nodeStatus) write(ctx context.Context, fresh bool) error {
 	if err != nil {
 		return fmt.Errorf("writing node status: %w", err)
 	}
+	n.tell(&have.Status, &want.Status)
 	n.seen(got)
 	return nil
+}
+
+// tell writes the events of a change that the API server has taken.
+func (n *nodeStatus) tell(have, want *v1.NodeStatus) {
+	for _, e := range nodeNews(n.k.deps.NodeName, have, want) {
+		n.k.events.recorder.Event(n.reference(), e.kind, e.reason, e.message)
+	}
 }
 
 func (n *nodeStatus) seen(node *v1.Node) {

@@ -313,3 +313,32 @@ func TestHostname(t *testing.T) {
 		})
 	}
 }
+
+func TestNodeNews(t *testing.T) {
+	status := func(boot string, conditions ...v1.NodeCondition) *v1.NodeStatus {
+		return &v1.NodeStatus{NodeInfo: v1.NodeSystemInfo{BootID: boot}, Conditions: conditions}
+	}
+	is := func(kind v1.NodeConditionType, s v1.ConditionStatus) v1.NodeCondition {
+		return v1.NodeCondition{Type: kind, Status: s}
+	}
+	foreign := is("example.com/Problem", v1.ConditionTrue)
+	for name, c := range map[string]struct {
+		have, want *v1.NodeStatus
+		events     []nodeEvent
+	}{
+		"nothing new": {status("a", is(v1.NodeReady, v1.ConditionTrue)), status("a", is(v1.NodeReady, v1.ConditionTrue), foreign), nil},
+		"it was lost": {status("a", is(v1.NodeReady, v1.ConditionUnknown)), status("a", is(v1.NodeReady, v1.ConditionTrue)), []nodeEvent{{"Normal", "NodeReady", "Node n status is now: NodeReady"}}},
+		"no network":  {status("a", is(v1.NodeReady, v1.ConditionTrue)), status("a", is(v1.NodeReady, v1.ConditionFalse)), []nodeEvent{{"Normal", "NodeNotReady", "Node n status is now: NodeNotReady"}}},
+		"pressure": {
+			status("a", is(v1.NodeDiskPressure, v1.ConditionFalse), is(v1.NodeMemoryPressure, v1.ConditionTrue)),
+			status("a", is(v1.NodeDiskPressure, v1.ConditionTrue), is(v1.NodeMemoryPressure, v1.ConditionFalse)),
+			[]nodeEvent{{"Normal", "NodeHasDiskPressure", "Node n status is now: NodeHasDiskPressure"}, {"Normal", "NodeHasSufficientMemory", "Node n status is now: NodeHasSufficientMemory"}},
+		},
+		"it booted":      {status("a"), status("b"), []nodeEvent{{"Warning", "Rebooted", "Node n has been rebooted, boot id: b"}}},
+		"it is new here": {status(""), status("b"), nil},
+	} {
+		if d := cmp.Diff(c.events, nodeNews("n", c.have, c.want), cmp.AllowUnexported(nodeEvent{})); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}

@@ -2,7 +2,9 @@ package kubelet
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,4 +102,37 @@ func (k *Kubelet) conditionsChanged(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// nodeEvent is an event of the node.
+type nodeEvent struct{ kind, reason, message string }
+
+// nodeNews are the events that a change of the node's status is worth, as upstream.
+func nodeNews(name string, have, want *v1.NodeStatus) []nodeEvent {
+	var all []nodeEvent
+	if old := have.NodeInfo.BootID; old != "" && old != want.NodeInfo.BootID {
+		all = append(all, nodeEvent{v1.EventTypeWarning, "Rebooted", fmt.Sprintf("Node %s has been rebooted, boot id: %s", name, want.NodeInfo.BootID)})
+	}
+	for _, c := range want.Conditions {
+		reason := conditionEvent(c)
+		same := slices.ContainsFunc(have.Conditions, func(old v1.NodeCondition) bool { return old.Type == c.Type && old.Status == c.Status })
+		if reason != "" && !same {
+			all = append(all, nodeEvent{v1.EventTypeNormal, reason, fmt.Sprintf("Node %s status is now: %s", name, reason)})
+		}
+	}
+	return all
+}
+
+// conditionEvent is the reason of the event that tells of a condition; empty: none.
+func conditionEvent(c v1.NodeCondition) string {
+	names := map[v1.NodeConditionType][2]string{ // when it is true, when it is not
+		v1.NodeReady:          {"NodeReady", "NodeNotReady"},
+		v1.NodeMemoryPressure: {"NodeHasInsufficientMemory", "NodeHasSufficientMemory"},
+		v1.NodeDiskPressure:   {"NodeHasDiskPressure", "NodeHasNoDiskPressure"},
+		v1.NodePIDPressure:    {"NodeHasInsufficientPID", "NodeHasSufficientPID"},
+	}
+	if c.Status == v1.ConditionTrue {
+		return names[c.Type][0]
+	}
+	return names[c.Type][1]
 }

@@ -57,10 +57,11 @@ func tryNodeAPI(t *testing.T, c *testCluster) {
 		"/healthz": "ok",
 		"/containerLogs/default/talk/main?tailLines=1":   "two\n",
 		"/containerLogs/default/talk/main?stream=Stdout": "one\n",
-		"/pods":             `"name":"talk"`,
-		"/runningpods/":     `"name":"talk"`,
-		"/stats/summary":    `"name":"talk"`,
-		"/metrics/resource": `container_memory_working_set_bytes{container="main",namespace="default",pod="talk"}`,
+		"/pods":              `"name":"talk"`,
+		"/runningpods/":      `"name":"talk"`,
+		"/stats/summary":     `"name":"talk"`,
+		"/metrics/resource?": `container_start_time_seconds{container="main",namespace="default",pod="talk"}`,
+		"/metrics/resource":  `container_memory_working_set_bytes{container="main",namespace="default",pod="talk"}`,
 	} {
 		if code, body := get(admin, path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %q", path, code, body)

@@ -54,6 +54,10 @@ func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
 			}
 			return strconv.FormatUint(*c.Memory.WorkingSetBytes, 10), true
 		})
+	perContainer(w, pods, "container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds",
+		func(c *stats.ContainerStats) (string, bool) {
+			return fmt.Sprintf("%.3f", float64(c.StartTime.UnixNano())/1e9), !c.StartTime.IsZero()
+		})
 	head(w, "pod_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the pod in core-seconds")
 	for i := range pods {
 		fmt.Fprintf(w, "pod_cpu_usage_seconds_total{namespace=%q,pod=%q} %g\n", pods[i].PodRef.Namespace, pods[i].PodRef.Name, seconds(*pods[i].CPU.UsageCoreNanoSeconds))
@@ -62,8 +66,10 @@ func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
 	for i := range pods {
 		fmt.Fprintf(w, "pod_memory_working_set_bytes{namespace=%q,pod=%q} %d\n", pods[i].PodRef.Namespace, pods[i].PodRef.Name, *pods[i].Memory.WorkingSetBytes)
 	}
-	head(w, "scrape_error", "gauge", "1 if there was an error while getting container metrics, 0 otherwise")
-	fmt.Fprintln(w, "scrape_error 0")
+	for _, name := range []string{"scrape_error", "resource_scrape_error"} { // the old name and the new
+		head(w, name, "gauge", "1 if there was an error while getting container metrics, 0 otherwise")
+		fmt.Fprintln(w, name, 0)
+	}
 }
 
 // cadvisorMetrics gives the container metrics that dashboards ask for first.

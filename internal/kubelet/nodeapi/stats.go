@@ -97,6 +97,10 @@ func (s *Server) podStats(ctx context.Context) ([]stats.PodStats, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading container statistics: %w", err)
 	}
+	born, err := s.births(ctx)
+	if err != nil {
+		return nil, err
+	}
 	at := map[string]int{}
 	var pods []stats.PodStats
 	for _, c := range got.GetStats() {
@@ -106,16 +110,42 @@ func (s *Server) podStats(ctx context.Context) ([]stats.PodStats, error) {
 		if !ok {
 			i = len(pods)
 			at[uid] = i
-			pods = append(pods, stats.PodStats{PodRef: stats.PodReference{
+			pods = append(pods, stats.PodStats{StartTime: born[uid], PodRef: stats.PodReference{
 				Name: labels[kubelettypes.KubernetesPodNameLabel], Namespace: labels[kubelettypes.KubernetesPodNamespaceLabel], UID: uid,
 			}})
 		}
-		pods[i].Containers = append(pods[i].Containers, containerStats(c))
+		one := containerStats(c)
+		one.StartTime = born[c.GetAttributes().GetId()]
+		pods[i].Containers = append(pods[i].Containers, one)
 	}
 	for i := range pods {
 		sum(&pods[i])
 	}
 	return pods, nil
+}
+
+// births says when each container was made, by its identifier, and each pod's
+// sandbox, by the pod's.
+func (s *Server) births(ctx context.Context) (map[string]metav1.Time, error) {
+	containers, err := s.deps.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	boxes, err := s.deps.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("listing sandboxes: %w", err)
+	}
+	born := map[string]metav1.Time{}
+	for _, c := range containers.GetContainers() {
+		born[c.GetId()] = metav1.NewTime(time.Unix(0, c.GetCreatedAt()))
+	}
+	for _, b := range boxes.GetItems() {
+		uid, at := b.GetLabels()[kubelettypes.KubernetesPodUIDLabel], metav1.NewTime(time.Unix(0, b.GetCreatedAt()))
+		if old, ok := born[uid]; !ok || old.Before(&at) { // the newest is the pod's
+			born[uid] = at
+		}
+	}
+	return born, nil
 }
 
 func containerStats(c *runtimeapi.ContainerStats) stats.ContainerStats {
