@@ -88,7 +88,9 @@ func (w *worker) actPrepare() {
 					w.refreshAt = w.prepareAt // what is there stays until it works
 				}
 				if w.termination == nil {
-					w.k.events.pod(pod, v1.EventTypeWarning, "FailedMount", err.Error())
+					for _, one := range each(err) {
+						w.k.events.pod(pod, v1.EventTypeWarning, "FailedMount", one.Error())
+					}
 				}
 				return
 			}
@@ -96,6 +98,14 @@ func (w *worker) actPrepare() {
 			w.prepared, w.refreshAt = true, refresh
 		})
 	}()
+}
+
+// each gives the errors that were joined into one: each volume has an event of its own.
+func each(err error) []error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined one itself is meant
+		return all.Unwrap()
+	}
+	return []error{err}
 }
 
 // objectChanged is called when a ConfigMap or Secret that the pod uses changed:

@@ -84,7 +84,10 @@ func TestResolvConf(t *testing.T) {
 			pod := &v1.Pod{}
 			pod.Namespace = "ns"
 			pod.Spec.DNSPolicy, pod.Spec.HostNetwork, pod.Spec.DNSConfig = c.policy, c.host, c.config
-			got := r.config(pod)
+			got, omitted := r.config(pod)
+			if len(omitted) > 0 {
+				t.Errorf("omitted: %q", omitted)
+			}
 			if s := strings.Join(got.Servers, " "); s != c.servers {
 				t.Errorf("servers %q, want %q", s, c.servers)
 			}
@@ -95,6 +98,29 @@ func TestResolvConf(t *testing.T) {
 				t.Errorf("options %q, want %q", s, c.options)
 			}
 		})
+	}
+}
+
+func TestResolvConfLimits(t *testing.T) {
+	r := resolver{host: func() hostDNS { return hostDNS{} }}
+	pod := &v1.Pod{}
+	pod.Spec.DNSPolicy = v1.DNSNone
+	pod.Spec.DNSConfig = &v1.PodDNSConfig{Nameservers: []string{"192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3"}}
+	for i := range maxSearches {
+		pod.Spec.DNSConfig.Searches = append(pod.Spec.DNSConfig.Searches, strings.Repeat("x", 20+i)+".example")
+	}
+	if c, omitted := r.config(pod); len(omitted) > 0 || len(c.Servers) != maxServers || len(c.Searches) != maxSearches {
+		t.Errorf("as much as there may be: %v, omitted %q", c, omitted)
+	}
+	pod.Spec.DNSConfig.Nameservers = append(pod.Spec.DNSConfig.Nameservers, "192.0.2.4")
+	pod.Spec.DNSConfig.Searches = []string{strings.Repeat("x", maxSearch-2), "y", "z"}
+	c, omitted := r.config(pod)
+	want := []string{
+		"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: 192.0.2.1 192.0.2.2 192.0.2.3",
+		"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: " + strings.Repeat("x", maxSearch-2) + " y",
+	}
+	if d := cmp.Diff(want, omitted); d != "" || len(c.Servers) != 3 || len(c.Searches) != 2 {
+		t.Errorf("%d servers, %d searches, %s", len(c.Servers), len(c.Searches), d)
 	}
 }
 

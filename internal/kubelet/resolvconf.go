@@ -35,8 +35,22 @@ type resolver struct {
 // hostDNS is a parsed resolv.conf.
 type hostDNS struct{ Servers, Searches, Options []string }
 
-// config is the resolv.conf of a pod by its dnsPolicy and dnsConfig.
-func (r resolver) config(pod *v1.Pod) *runtimeapi.DNSConfig {
+// config is the resolv.conf of a pod by its dnsPolicy and dnsConfig. omitted says
+// what of it is beyond the limits, in words for events.
+func (r resolver) config(pod *v1.Pod) (c *runtimeapi.DNSConfig, omitted []string) {
+	c = r.unlimited(pod)
+	if len(c.Servers) > maxServers {
+		c.Servers = c.Servers[:maxServers]
+		omitted = append(omitted, "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "+strings.Join(c.Servers, " "))
+	}
+	if some := capSearches(c.Searches); len(some) < len(c.Searches) {
+		c.Searches = some
+		omitted = append(omitted, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+strings.Join(some, " "))
+	}
+	return c, omitted
+}
+
+func (r resolver) unlimited(pod *v1.Pod) *runtimeapi.DNSConfig {
 	c := &runtimeapi.DNSConfig{}
 	host := r.host()
 	switch policy := effectivePolicy(pod); policy {
@@ -57,8 +71,7 @@ func (r resolver) config(pod *v1.Pod) *runtimeapi.DNSConfig {
 		c.Searches = appendNew(c.Searches, d.Searches)
 		c.Options = mergeOptions(c.Options, d.Options)
 	}
-	c.Servers = c.Servers[:min(len(c.Servers), maxServers)]
-	c.Searches = capSearches(appendNew(nil, c.Searches))
+	c.Searches = appendNew(nil, c.Searches)
 	return c
 }
 

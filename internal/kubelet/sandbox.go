@@ -34,6 +34,10 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod, attempt int) e
 		config.Annotations = map[string]string{}
 	}
 	config.Annotations[annotationAllocated] = allocationOf(pod).text()
+	_, omitted := k.resolver.config(pod)
+	for _, text := range omitted {
+		k.events.pod(pod, v1.EventTypeWarning, "DNSConfigForming", text)
+	}
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return fmt.Errorf("making log directory of pod %s: %w", podName(pod), err)
 	}
@@ -73,11 +77,12 @@ func (k *Kubelet) sandboxConfig(pod *v1.Pod, attempt int) (*runtimeapi.PodSandbo
 	if err != nil {
 		return nil, err
 	}
+	dns, _ := k.resolver.config(pod)
 	config := &runtimeapi.PodSandboxConfig{
 		Metadata:     &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: uint32(attempt)},
 		Hostname:     hostname,
 		LogDirectory: k.logDir(pod),
-		DnsConfig:    k.resolver.config(pod),
+		DnsConfig:    dns,
 		Labels:       sandboxLabels(pod),
 		Annotations:  maps.Clone(pod.Annotations),
 		Linux:        k.linuxSandbox(pod, users),

@@ -58,7 +58,7 @@ func (m *Manager) configMap(ctx context.Context, pod *v1.Pod, name string, items
 		data[key] = []byte(value)
 	}
 	maps.Copy(data, cm.BinaryData)
-	return project("config", data, items, isTrue(optional), mode, files)
+	return project("configmap references non-existent config key", data, items, isTrue(optional), mode, files)
 }
 
 func (m *Manager) secret(ctx context.Context, pod *v1.Pod, name string, items []v1.KeyToPath, optional *bool, mode int32, files map[string]file) error {
@@ -69,12 +69,12 @@ func (m *Manager) secret(ctx context.Context, pod *v1.Pod, name string, items []
 		}
 		return err
 	}
-	return project("secret", s.Data, items, isTrue(optional), mode, files)
+	return project("references non-existent secret key", s.Data, items, isTrue(optional), mode, files)
 }
 
 // project turns keys into files: all of them under their own names, or those
-// that items name. kind is the source's word in the error.
-func project(kind string, data map[string][]byte, items []v1.KeyToPath, optional bool, mode int32, files map[string]file) error {
+// that items name. missing are the source's words for a key that is not there.
+func project(missing string, data map[string][]byte, items []v1.KeyToPath, optional bool, mode int32, files map[string]file) error {
 	if len(items) == 0 {
 		for key, value := range data {
 			if err := add(files, key, file{data: value, mode: mode}); err != nil {
@@ -89,7 +89,7 @@ func project(kind string, data map[string][]byte, items []v1.KeyToPath, optional
 			if optional {
 				continue
 			}
-			return fmt.Errorf("references non-existent %s key: %s", kind, item.Key)
+			return fmt.Errorf("%s: %s", missing, item.Key)
 		}
 		f := file{data: value, mode: mode}
 		if item.Mode != nil {

@@ -134,6 +134,12 @@ func TestItemsAndModes(t *testing.T) {
 	if mounted, err := mountinfo.Mounted(path); err != nil || !mounted {
 		t.Errorf("a secret must be in memory: %v %v", mounted, err)
 	}
+	f.maps["m"] = &v1.ConfigMap{}
+	other := pod.DeepCopy()
+	other.Spec.Volumes[0].VolumeSource = v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "m"}, Items: []v1.KeyToPath{{Key: "missing", Path: "x"}}}}
+	if _, err := m.Setup(t.Context(), other); err == nil || !strings.HasSuffix(err.Error(), " : configmap references non-existent config key: missing") {
+		t.Errorf("missing key of a ConfigMap: %v", err)
+	}
 	pod.Spec.Volumes[0].Secret.Items[0].Key = "missing"
 	if _, err := m.Setup(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "references non-existent secret key: missing") {
 		t.Errorf("missing key: %v", err)
