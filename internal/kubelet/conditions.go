@@ -27,9 +27,9 @@ func setConditions(s *v1.PodStatus, in statusInput) {
 		initializedCondition(s, in),
 		ready,
 		podReady(s, in.Pod, ready),
-	}
-	if scheduled(s) == nil {
-		all = append(all, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue})
+		// It is here: the node agent goes on where the scheduler left off, as the
+		// generation that was seen is its own to tell.
+		{Type: v1.PodScheduled, Status: v1.ConditionTrue},
 	}
 	for _, c := range all {
 		c.ObservedGeneration = in.Pod.Generation
@@ -66,15 +66,6 @@ func condition(t v1.PodConditionType, ok bool, reason, message string) v1.PodCon
 		return v1.PodCondition{Type: t, Status: v1.ConditionTrue}
 	}
 	return v1.PodCondition{Type: t, Status: v1.ConditionFalse, Reason: reason, Message: message}
-}
-
-func scheduled(s *v1.PodStatus) *v1.PodCondition {
-	for i := range s.Conditions {
-		if s.Conditions[i].Type == v1.PodScheduled {
-			return &s.Conditions[i]
-		}
-	}
-	return nil
 }
 
 // sandboxCondition says whether the sandbox stands and has its network (KEP-3085).

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func statusFor(pod *v1.Pod, v view, change func(*statusInput)) v1.PodStatus {
@@ -278,6 +279,34 @@ func TestConditionTimesMoveOnlyWithTheStatus(t *testing.T) {
 	}
 	if !after.StartTime.Time.Equal(epoch) {
 		t.Errorf("start time moved to %s", after.StartTime)
+	}
+}
+
+// TestConditionsOfThisGeneration: also the one that the scheduler set, whose time stays.
+func TestConditionsOfThisGeneration(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	bound := epoch.Add(-time.Hour)
+	pod.Generation = 2
+	pod.Status.Conditions = []v1.PodCondition{
+		{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: 1, LastTransitionTime: metav1.NewTime(bound)},
+		{Type: "example.com/other", ObservedGeneration: 1},
+	}
+	s := statusFor(pod, viewOf(true, "a:run"), nil)
+	for _, kind := range []v1.PodConditionType{v1.PodScheduled, v1.PodReadyToStartContainers, v1.PodInitialized, v1.ContainersReady, v1.PodReady} {
+		if c := conditionOf(s, kind); c.ObservedGeneration != 2 || c.Status != v1.ConditionTrue {
+			t.Errorf("%+v", c)
+		}
+	}
+	if c := conditionOf(s, v1.PodScheduled); !c.LastTransitionTime.Time.Equal(bound) {
+		t.Errorf("bound at %s", c.LastTransitionTime)
+	}
+	if c := conditionOf(s, "example.com/other"); c.ObservedGeneration != 1 {
+		t.Errorf("another's condition: %+v", c)
+	}
+	api := pod.Status.DeepCopy()
+	keepForeign(api, &s)
+	if c := conditionOf(s, v1.PodScheduled); c.ObservedGeneration != 2 {
+		t.Errorf("it is not written: %+v", c)
 	}
 }
 

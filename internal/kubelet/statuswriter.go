@@ -246,7 +246,7 @@ func keepForeign(api, want *v1.PodStatus) {
 // ownCondition reports whether the node agent is the writer of a condition.
 func ownCondition(t v1.PodConditionType) bool {
 	switch t {
-	case v1.PodReadyToStartContainers, v1.PodInitialized, v1.ContainersReady, v1.PodReady, v1.PodResizePending, v1.PodResizeInProgress:
+	case v1.PodScheduled, v1.PodReadyToStartContainers, v1.PodInitialized, v1.ContainersReady, v1.PodReady, v1.PodResizePending, v1.PodResizeInProgress:
 		return true
 	}
 	return false
