@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // refusal is why a pod may not run on this node, in upstream's words.
@@ -41,6 +42,9 @@ func (w *worker) admit(now time.Time) {
 // may be older than what the scheduler knew, which saw a label that was just set:
 // a refusal is of the node as the API server has it.
 func (w *worker) refused() *refusal {
+	if wantsAppArmor(w.pod) && !appArmorEnabled() {
+		return &refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
+	}
 	r := w.k.admission.check(w.pod, w.k.capacity.node())
 	if r == nil {
 		return nil
@@ -50,6 +54,26 @@ func (w *worker) refused() *refusal {
 		return r
 	}
 	return w.k.admission.check(w.pod, node)
+}
+
+// wantsAppArmor reports whether a container of a pod is to be confined by AppArmor:
+// where there is none it must not run.
+func wantsAppArmor(pod *v1.Pod) bool {
+	wants := false
+	look := func(c *v1.Container) {
+		p := apparmorProfile(pod, c)
+		wants = wants || p != nil && p.ProfileType != runtimeapi.SecurityProfile_Unconfined
+	}
+	eachContainer(pod, look)
+	for i := range pod.Spec.EphemeralContainers {
+		look((*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return wants
+}
+
+// appArmorEnabled asks the kernel.
+func appArmorEnabled() bool {
+	return strings.HasPrefix(readLine("/sys/module/apparmor/parameters/enabled"), "Y")
 }
 
 // fits checks a pod against a node and the pods that are on it. It is pure.

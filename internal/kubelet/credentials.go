@@ -29,11 +29,14 @@ type dockerAuth struct {
 // secrets: its error would hide that the registry refused a password.
 func (k *Kubelet) pullCredentials(ctx context.Context, pod *v1.Pod, image string) []*runtimeapi.AuthConfig {
 	var all []*runtimeapi.AuthConfig
+	var lost []string
 	for _, ref := range pod.Spec.ImagePullSecrets {
+		if ref.Name == "" {
+			continue // the API lets it through
+		}
 		s, err := k.deps.Client.CoreV1().Secrets(pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		if err != nil {
-			k.events.pod(pod, v1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
-				"Unable to retrieve some image pull secrets ("+ref.Name+"); attempting to pull the image may not succeed.")
+			lost = append(lost, ref.Name)
 			continue
 		}
 		for registry, auth := range secretAuths(s) {
@@ -41,6 +44,10 @@ func (k *Kubelet) pullCredentials(ctx context.Context, pod *v1.Pod, image string
 				all = append(all, authConfig(registry, auth))
 			}
 		}
+	}
+	if len(lost) > 0 {
+		k.events.pod(pod, v1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			"Unable to retrieve some image pull secrets ("+strings.Join(lost, ", ")+"); attempting to pull the image may not succeed.")
 	}
 	if len(all) == 0 {
 		return []*runtimeapi.AuthConfig{nil}

@@ -246,6 +246,27 @@ func TestResourceValue(t *testing.T) {
 	}
 }
 
+func TestWantsAppArmor(t *testing.T) {
+	profile := func(kind v1.AppArmorProfileType) *v1.AppArmorProfile { return &v1.AppArmorProfile{Type: kind} }
+	for name, c := range map[string]struct {
+		pods, own *v1.AppArmorProfile
+		want      bool
+	}{
+		"nothing said":     {},
+		"of the runtime":   {own: profile(v1.AppArmorProfileTypeRuntimeDefault), want: true},
+		"unconfined":       {own: profile(v1.AppArmorProfileTypeUnconfined)},
+		"of the pod":       {pods: profile(v1.AppArmorProfileTypeLocalhost), want: true},
+		"its own is other": {pods: profile(v1.AppArmorProfileTypeRuntimeDefault), own: profile(v1.AppArmorProfileTypeUnconfined)},
+	} {
+		pod := podOfNames("Always", "a")
+		pod.Spec.SecurityContext = &v1.PodSecurityContext{AppArmorProfile: c.pods}
+		pod.Spec.Containers[0].SecurityContext = &v1.SecurityContext{AppArmorProfile: c.own}
+		if got := wantsAppArmor(pod); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestFitsTaints(t *testing.T) {
 	node := &v1.Node{}
 	node.Spec.Taints = []v1.Taint{{Key: "gone", Value: "x", Effect: v1.TaintEffectNoExecute}}

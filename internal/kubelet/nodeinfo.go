@@ -27,6 +27,9 @@ func (k *Kubelet) systemInfo() v1.NodeSystemInfo {
 		OperatingSystem:         runtime.GOOS,
 		Architecture:            runtime.GOARCH,
 	}
+	if swap := memInfo("SwapTotal"); swap > 0 {
+		info.Swap = &v1.NodeSwapStatus{Capacity: &swap}
+	}
 	return info
 }
 
