@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"strconv"
@@ -148,7 +149,7 @@ func (s *Service) podMetrics() []*runtimeapi.PodSandboxMetrics {
 			if !ok || crec.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
 				continue
 			}
-			labels := []string{crec.CgroupPath, crec.ID, crec.Config.GetImage().GetImage(), meta.GetNamespace(), meta.GetName(), crec.Config.GetMetadata().GetName()}
+			labels := []string{crec.CgroupPath, crec.ID, cmp.Or(crec.Config.GetImage().GetUserSpecifiedImage(), crec.Config.GetImage().GetImage()), meta.GetNamespace(), meta.GetName(), crec.Config.GetMetadata().GetName()}
 			pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimeapi.ContainerMetrics{
 				ContainerId: crec.ID,
 				Metrics:     measure(reading{cgroup: st, started: crec.StartedAt, processes: readProcesses(crec), disk: readDisk(s.writable(crec))}, labels),

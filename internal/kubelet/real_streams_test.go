@@ -59,7 +59,10 @@ func tryNodeAPI(t *testing.T, c *testCluster) {
 		"/containerLogs/default/talk/main?stream=Stdout": "one\n",
 		"/pods":              `"name":"talk"`,
 		"/runningpods/":      `"name":"talk"`,
+		"/stats/summary?":    `"rxBytes":`,
 		"/stats/summary":     `"name":"talk"`,
+		"/metrics/cadvisor?": `,image="busybox",namespace="default",pod="talk",container="main",cpu="total"} `,
+		"/metrics/cadvisor":  `container_memory_rss{id="`,
 		"/metrics/resource?": `container_start_time_seconds{container="main",namespace="default",pod="talk"}`,
 		"/metrics/resource":  `container_memory_working_set_bytes{container="main",namespace="default",pod="talk"}`,
 	} {

@@ -72,37 +72,6 @@ func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cadvisorMetrics gives the container metrics that dashboards ask for first.
-func (s *Server) cadvisorMetrics(w http.ResponseWriter, r *http.Request) {
-	pods, err := s.podStats(r.Context())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", textFormat)
-	perContainer(w, pods, "container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.",
-		func(c *stats.ContainerStats) (string, bool) {
-			if c.CPU == nil || c.CPU.UsageCoreNanoSeconds == nil {
-				return "", false
-			}
-			return fmt.Sprintf("%g", seconds(*c.CPU.UsageCoreNanoSeconds)), true
-		})
-	perContainer(w, pods, "container_memory_usage_bytes", "gauge", "Current memory usage in bytes, including all memory regardless of when it was accessed",
-		func(c *stats.ContainerStats) (string, bool) {
-			if c.Memory == nil || c.Memory.UsageBytes == nil {
-				return "", false
-			}
-			return strconv.FormatUint(*c.Memory.UsageBytes, 10), true
-		})
-	perContainer(w, pods, "container_memory_working_set_bytes", "gauge", "Current working set in bytes.",
-		func(c *stats.ContainerStats) (string, bool) {
-			if c.Memory == nil || c.Memory.WorkingSetBytes == nil {
-				return "", false
-			}
-			return strconv.FormatUint(*c.Memory.WorkingSetBytes, 10), true
-		})
-}
-
 func perContainer(w io.Writer, pods []stats.PodStats, name, kind, help string, get func(*stats.ContainerStats) (string, bool)) {
 	head(w, name, kind, help)
 	for i := range pods {

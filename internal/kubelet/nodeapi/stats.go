@@ -118,10 +118,37 @@ func (s *Server) podStats(ctx context.Context) ([]stats.PodStats, error) {
 		one.StartTime = born[c.GetAttributes().GetId()]
 		pods[i].Containers = append(pods[i].Containers, one)
 	}
+	boxes, err := s.deps.Runtime.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("reading sandbox statistics: %w", err)
+	}
+	for _, b := range boxes.GetStats() {
+		if i, ok := at[b.GetAttributes().GetMetadata().GetUid()]; ok && b.GetLinux().GetNetwork() != nil {
+			pods[i].Network = networkStats(b.GetLinux().GetNetwork())
+		}
+	}
 	for i := range pods {
 		sum(&pods[i])
 	}
 	return pods, nil
+}
+
+// networkStats are the counters of a pod's interfaces, first the one to the cluster.
+func networkStats(n *runtimeapi.NetworkUsage) *stats.NetworkStats {
+	one := func(i *runtimeapi.NetworkInterfaceUsage) stats.InterfaceStats {
+		return stats.InterfaceStats{
+			Name: i.GetName(), RxBytes: value(i.GetRxBytes()), RxErrors: value(i.GetRxErrors()), TxBytes: value(i.GetTxBytes()), TxErrors: value(i.GetTxErrors()),
+		}
+	}
+	out := &stats.NetworkStats{Time: metav1.NewTime(time.Unix(0, n.GetTimestamp()))}
+	if d := n.GetDefaultInterface(); d != nil {
+		out.InterfaceStats = one(d)
+		out.Interfaces = append(out.Interfaces, out.InterfaceStats)
+	}
+	for _, i := range n.GetInterfaces() {
+		out.Interfaces = append(out.Interfaces, one(i))
+	}
+	return out
 }
 
 // births says when each container was made, by its identifier, and each pod's
