@@ -102,7 +102,7 @@ func (w *worker) actPrepare() {
 
 // each gives the errors that were joined into one: each volume has an event of its own.
 func each(err error) []error {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined one itself is meant
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		return all.Unwrap()
 	}
 	return []error{err}
