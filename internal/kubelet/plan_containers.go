@@ -92,7 +92,7 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		p.do(action{Verb: verbRemove, Container: c.Name, ID: last.ID})
 		return
 	}
-	if last.ended() && m.Resized != last.ID {
+	if last.ended() && m.Resized != last.ID && !s.void(c, last) {
 		if !shouldRestart(s.Pod, c, last) && !changed(c, last) {
 			return
 		}
@@ -103,6 +103,12 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		}
 	}
 	p.do(action{Verb: verbStart, Container: c.Name, Attempt: restarts})
+}
+
+// void reports whether a container's success counts no more: that of an init
+// container, when the sandbox that it prepared is gone. It runs again.
+func (s *situation) void(c *v1.Container, last *containerRecord) bool {
+	return isInit(s.Pod, c.Name) && last.succeeded() && s.inCurrentSandbox(c.Name) == nil
 }
 
 // planDoomed kills containers that a probe or a hook condemned.

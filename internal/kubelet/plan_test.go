@@ -76,6 +76,22 @@ func viewOf(ready bool, records ...string) view {
 	return v
 }
 
+// inNewSandbox makes a view whose records are of a sandbox that is gone, but those
+// that begin with "new".
+func inNewSandbox(records ...string) view {
+	v := viewOf(false)
+	v.Sandboxes = append([]sandboxRecord{{ID: "box2", Attempt: 1, Ready: true}}, v.Sandboxes...)
+	for _, text := range records {
+		r := rec(strings.TrimPrefix(text, "new "))
+		if strings.HasPrefix(text, "new ") {
+			r.SandboxID = "box2"
+		}
+		v.Containers = append(v.Containers, r)
+	}
+	v.sort()
+	return v
+}
+
 func describe(p plan) []string {
 	var all []string
 	for _, a := range p.Actions {
@@ -128,7 +144,10 @@ func TestPlan(t *testing.T) {
 			pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(true, "a:1:3"),
 			memory: map[string]containerMemory{"a": {Backoff: backoff{Delay: 20 * time.Second, Last: epoch.Add(-time.Minute)}}}, want: "",
 		},
-		"a lost sandbox is made again": {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(false, "a:137"), want: "create-sandbox #1"},
+		"a lost sandbox is made again":          {pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(false, "a:137"), want: "create-sandbox #1"},
+		"init runs again in a new sandbox":      {pod: podOfNames(v1.RestartPolicyAlways, "i1", "i2", "a"), view: inNewSandbox("i1:ok", "i2:ok", "a:137"), want: "start i1 #1"},
+		"one after the other":                   {pod: podOfNames(v1.RestartPolicyOnFailure, "i1", "i2", "a"), view: inNewSandbox("i1:ok", "i2:ok", "a:137", "new i1:ok:1"), want: "start i2 #1"},
+		"what succeeded does not, in a new one": {pod: podOfNames(v1.RestartPolicyOnFailure, "a", "b"), view: inNewSandbox("a:ok", "b:137"), want: "start b #1"},
 		"what runs in a lost sandbox ends first": {
 			pod: podOfNames(v1.RestartPolicyAlways, "a"), view: viewOf(false, "a:run"), want: "kill a",
 		},

@@ -133,7 +133,9 @@ func tryChanges(t *testing.T, c *testCluster) {
 }
 
 func trySandboxDeath(t *testing.T, c *testCluster) {
-	c.pod("pause", forever, nil)
+	c.pod("pause", forever, func(p *v1.Pod) {
+		p.Spec.InitContainers = []v1.Container{{Name: "first", Image: "busybox", ImagePullPolicy: v1.PullIfNotPresent, Command: []string{"true"}}}
+	})
 	before := c.ready("pause")
 	id, err := (nodePods{c.kubelet}).Sandbox(t.Context(), before)
 	if err != nil {
@@ -143,7 +145,7 @@ func trySandboxDeath(t *testing.T, c *testCluster) {
 		t.Fatal(err)
 	}
 	after := c.await("pause", "running in a new sandbox", func(p *v1.Pod) bool { return isReady(p) && mainStatus(p).RestartCount == 1 })
-	if after.Status.PodIP == "" {
+	if first := after.Status.InitContainerStatuses[0]; after.Status.PodIP == "" || first.RestartCount != 1 || !first.Ready {
 		t.Errorf("status %+v", after.Status)
 	}
 	c.event("pause", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")

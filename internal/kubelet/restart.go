@@ -126,8 +126,6 @@ func restartsAfter(pod *v1.Pod, c *v1.Container, code int32) bool {
 	case v1.RestartPolicyOnFailure:
 		return code != 0
 	default:
-		// An init container's success in a sandbox that is gone is void: with
-		// Never it would run again only for a pod that itself starts again.
 		return false
 	}
 }
