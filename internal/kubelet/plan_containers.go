@@ -83,7 +83,7 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		p.wakeAt(m.PullBackOffAt)
 		return
 	}
-	restarts := 0
+	restarts := startsTold(s.Pod, c.Name)
 	if last != nil {
 		restarts = last.Restarts + 1
 	}
@@ -103,6 +103,20 @@ func (s *situation) planStart(p *plan, c *v1.Container) {
 		}
 	}
 	p.do(action{Verb: verbStart, Container: c.Name, Attempt: restarts})
+}
+
+// startsTold is how often a container was started, by the pod's status: all that
+// is left of one whose records somebody took away. Its log goes on in a new file.
+func startsTold(pod *v1.Pod, name string) int {
+	s := anyStatusOf(pod, name)
+	switch {
+	case s == nil:
+		return 0
+	case s.State.Waiting != nil && (s.LastTerminationState.Terminated == nil || s.LastTerminationState.Terminated.ContainerID == ""):
+		return int(s.RestartCount) // never started, or already counted as vanished
+	default:
+		return int(s.RestartCount) + 1
+	}
 }
 
 // void reports whether a container's success counts no more: that of an init

@@ -187,6 +187,30 @@ func withHook(pod *v1.Pod, name string) *v1.Pod {
 	return pod
 }
 
+// TestCountsOnWithoutRecords: a container that somebody took away from under the node agent
+// was started before, whether its status says so already or not.
+func TestCountsOnWithoutRecords(t *testing.T) {
+	pod := podOfNames("Always", "a")
+	told := func(v view, before *v1.PodStatus) v1.PodStatus {
+		return statusFor(pod, v, func(in *statusInput) { in.Last = before })
+	}
+	fresh := told(viewOf(true), nil)
+	runs := told(viewOf(true, "a:run:2"), nil)
+	vanished := told(viewOf(true), &runs)
+	ended := told(viewOf(true, "a:1:2"), nil)
+	for name, c := range map[string]struct {
+		status v1.PodStatus
+		want   string
+	}{"never started": {fresh, "start a"}, "it ran": {runs, "start a #3"}, "it is told": {vanished, "start a #3"}, "it ended": {ended, "start a #3"}} {
+		with := pod.DeepCopy()
+		with.Status = c.status
+		p := makePlan(situation{Pod: with, View: viewOf(true), Prepared: true, Now: epoch})
+		if got := strings.Join(describe(p), ","); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // TestAnotherImageStartsAtOnce: what an image did wrong does not hold back the next one.
 func TestAnotherImageStartsAtOnce(t *testing.T) {
 	w := newWorker(nil, "u")

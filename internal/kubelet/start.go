@@ -230,7 +230,7 @@ func (s *start) pull(ctx context.Context, spec *runtimeapi.ImageSpec) (string, e
 	if err != nil {
 		return "", s.pullFailed(name, err)
 	}
-	took := time.Since(began).Round(time.Millisecond)
+	took := time.Since(began).Truncate(time.Millisecond)
 	size := uint64(0)
 	if status, err := s.k.deps.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: ref}}); err == nil {
 		size = status.GetImage().GetSize()
