@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -45,10 +46,7 @@ func Deployment() kind.Kind[*appsv1.Deployment] {
 			Validate:       validateDeployment,
 			ValidateUpdate: validateDeploymentUpdate,
 			Warn: func(_ context.Context, d, old *appsv1.Deployment) []string {
-				if old != nil && old.Generation == d.Generation {
-					return nil
-				}
-				return podspec.Warnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+				return templateWarnings(d, old == nil, old != nil && old.Generation == d.Generation, &d.Spec.Template)
 			},
 			Reset: []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},
@@ -64,8 +62,9 @@ func Deployment() kind.Kind[*appsv1.Deployment] {
 			Columns: []metav1.TableColumnDefinition{
 				kind.NameColumn(),
 				kind.Column("Ready", "Number of the pod with ready state"),
-				kind.Integer(kind.Column("Up-to-date", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"])),
-				kind.Integer(kind.Column("Available", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"])),
+				// Numbers in columns of text, as upstream.
+				kind.Column("Up-to-date", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"]),
+				kind.Column("Available", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"]),
 				kind.AgeColumn(),
 				kind.Wide(kind.Column("Containers", "Names of each container in the template.")),
 				kind.Wide(kind.Column("Images", "Images referenced by each container in the template.")),
@@ -119,4 +118,16 @@ func DefaultDeployment(d *appsv1.Deployment) {
 		d.Spec.ProgressDeadlineSeconds = new(int32)
 		*d.Spec.ProgressDeadlineSeconds = 600
 	}
+}
+
+// templateWarnings warns of a template, unless the spec is what it was.
+func templateWarnings(owner metav1.Object, created, same bool, t *corev1.PodTemplateSpec) []string {
+	var list []string
+	if created {
+		list = podspec.NameWarning(owner.GetName(), "Pod names and hostnames")
+	}
+	if same {
+		return list
+	}
+	return append(list, podspec.Warnings(&t.ObjectMeta, &t.Spec, field.NewPath("spec", "template"))...)
 }

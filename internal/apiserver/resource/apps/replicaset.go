@@ -44,7 +44,10 @@ func ReplicaSet() kind.Kind[*appsv1.ReplicaSet] {
 			},
 			Validate:       validateReplicaSet,
 			ValidateUpdate: validateReplicaSetUpdate,
-			Reset:          []fieldpath.Path{fieldpath.MakePathOrDie("status")},
+			Warn: func(_ context.Context, rs, old *appsv1.ReplicaSet) []string {
+				return templateWarnings(rs, old == nil, old != nil && old.Generation == rs.Generation, &rs.Spec.Template)
+			},
+			Reset: []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},
 		Status: &kind.Rules[*appsv1.ReplicaSet]{
 			PrepareForUpdate: func(_ context.Context, rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },

@@ -59,11 +59,11 @@ func validateDeploymentSpec(spec, old *appsv1.DeploymentSpec, path *field.Path) 
 }
 
 // validateSelector demands a selector that selects something; it returns nil
-// for one that cannot be used.
+// for one that cannot be used, and for none one that matches nothing.
 func validateSelector(s *metav1.LabelSelector, path *field.Path) (labels.Selector, field.ErrorList) {
 	at := path.Child("selector")
 	if s == nil {
-		return nil, field.ErrorList{field.Required(at, "")}
+		return labels.Nothing(), field.ErrorList{field.Required(at, "")}
 	}
 	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, at)
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
@@ -106,7 +106,7 @@ func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.Erro
 		return validateRolling(s.RollingUpdate, path.Child("rollingUpdate"))
 	default:
 		valid := []appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType}
-		return field.ErrorList{field.NotSupported(path.Child("type"), s.Type, valid)}
+		return field.ErrorList{field.NotSupported(path, s.Type, valid)} // upstream's path
 	}
 	return nil
 }
@@ -169,6 +169,9 @@ func validateDeploymentStatus(_ context.Context, d, old *appsv1.Deployment) fiel
 	errs = append(errs, nonnegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
 	errs = append(errs, nonnegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
 	errs = append(errs, nonnegative(s.UnavailableReplicas, path.Child("unavailableReplicas"))...)
+	if s.TerminatingReplicas != nil {
+		errs = append(errs, nonnegative(*s.TerminatingReplicas, path.Child("terminatingReplicas"))...)
+	}
 	if s.CollisionCount != nil {
 		errs = append(errs, nonnegative(*s.CollisionCount, path.Child("collisionCount"))...)
 		if was := old.Status.CollisionCount; was != nil && *s.CollisionCount < *was {
@@ -234,6 +237,9 @@ func validateReplicaSetStatus(_ context.Context, rs, _ *appsv1.ReplicaSet) field
 	errs = append(errs, nonnegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
 	errs = append(errs, nonnegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
 	errs = append(errs, apivalidation.ValidateNonnegativeField(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	if s.TerminatingReplicas != nil {
+		errs = append(errs, nonnegative(*s.TerminatingReplicas, path.Child("terminatingReplicas"))...)
+	}
 	return append(errs, validateCounts(s.Replicas, path,
 		count{"fullyLabeledReplicas", s.FullyLabeledReplicas}, count{"readyReplicas", s.ReadyReplicas}, count{"availableReplicas", s.AvailableReplicas})...)
 }

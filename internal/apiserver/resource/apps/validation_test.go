@@ -41,7 +41,7 @@ func TestValidateDeployment(t *testing.T) {
 		want       []string
 	}{
 		{"the least", `{` + selected + `}`, nil},
-		{"no selector", `{` + template + `}`, []string{"spec.selector: Required value"}},
+		{"no selector", `{` + template + `}`, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`"}},
 		{"empty selector", `{selector: {}, ` + template + `}`, []string{"spec.selector: Invalid value: empty selector is invalid for deployment"}},
 		{"another selector", `{selector: {matchLabels: {a: x}}, ` + template + `}`, []string{"spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`"}},
 		{"negative", `{replicas: -1, ` + selected + `}`, []string{"spec.replicas: Invalid value: must be greater than or equal to 0"}},
@@ -51,7 +51,7 @@ func TestValidateDeployment(t *testing.T) {
 		{"more than all", `{strategy: {rollingUpdate: {maxUnavailable: 101%}}, ` + selected + `}`, []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: must not be greater than 100%"}},
 		{"no percent", `{strategy: {rollingUpdate: {maxSurge: x}}, ` + selected + `}`, []string{"spec.strategy.rollingUpdate.maxSurge: Invalid value: a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"}},
 		{"recreate rolling", `{strategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}, ` + selected + `}`, []string{"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"}},
-		{"strategy", `{strategy: {type: Hope}, ` + selected + `}`, []string{`spec.strategy.type: Unsupported value: supported values: "Recreate", "RollingUpdate"`}},
+		{"strategy", `{strategy: {type: Hope}, ` + selected + `}`, []string{`spec.strategy: Unsupported value: supported values: "Recreate", "RollingUpdate"`}},
 		{"deadline", `{minReadySeconds: 9, progressDeadlineSeconds: 9, ` + selected + `}`, []string{"spec.progressDeadlineSeconds: Invalid value: must be greater than minReadySeconds"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -33,13 +33,11 @@ func Kind() kind.Kind[*corev1.Pod] {
 		Index:      []string{"spec.nodeName"},
 		Trigger:    "spec.nodeName",
 		Rules: kind.Rules[*corev1.Pod]{
-			PrepareForCreate: prepareForCreate,
-			PrepareForUpdate: prepareForUpdate,
-			Validate:         func(_ context.Context, p *corev1.Pod) field.ErrorList { return podspec.ValidatePod(p) },
-			ValidateUpdate:   func(_ context.Context, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },
-			Warn: func(_ context.Context, p, _ *corev1.Pod) []string {
-				return podspec.Warnings(&p.Spec, field.NewPath("spec"))
-			},
+			PrepareForCreate:    prepareForCreate,
+			PrepareForUpdate:    prepareForUpdate,
+			Validate:            func(_ context.Context, p *corev1.Pod) field.ErrorList { return podspec.ValidatePod(p) },
+			ValidateUpdate:      func(_ context.Context, p, old *corev1.Pod) field.ErrorList { return podspec.ValidatePodUpdate(p, old) },
+			Warn:                warn,
 			CheckGracefulDelete: checkGracefulDelete,
 			Reset:               []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},
@@ -85,8 +83,19 @@ func prepareForCreate(_ context.Context, pod *corev1.Pod) {
 			Status:  corev1.ConditionFalse,
 			Reason:  corev1.PodReasonSchedulingGated,
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
+
+			LastTransitionTime: metav1.Now(),
 		})
 	}
+	podspec.MergeLabelKeys(pod)
+}
+
+// warn is silent on update: it is seldom a person who updates a pod.
+func warn(_ context.Context, pod, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
+	return append(podspec.NameWarning(pod.Name, "the Pod's hostname"), podspec.Warnings(&pod.ObjectMeta, &pod.Spec, nil)...)
 }
 
 func prepareForUpdate(_ context.Context, pod, old *corev1.Pod) {

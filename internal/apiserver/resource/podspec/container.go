@@ -30,10 +30,7 @@ func (v *containerValidator) containers(path *field.Path) field.ErrorList {
 		errs = append(errs, v.common(c, at)...)
 		errs = append(errs, v.unique(c.Name, at)...)
 		errs = append(errs, v.life(c, at)...)
-		if c.RestartPolicy != nil {
-			errs = append(errs, anyOf(at.Child("restartPolicy"), *c.RestartPolicy,
-				corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
-		}
+		errs = append(errs, validateRestart(c, at)...)
 	}
 	return append(errs, uniqueHostPorts(v.spec.Containers, path)...)
 }
@@ -47,10 +44,7 @@ func (v *containerValidator) initContainers(path *field.Path) field.ErrorList {
 		errs = append(errs, v.common(c, at)...)
 		errs = append(errs, v.unique(c.Name, at)...)
 		errs = append(errs, uniqueHostPorts(v.spec.InitContainers[i:i+1], path)...)
-		if c.RestartPolicy != nil {
-			errs = append(errs, anyOf(at.Child("restartPolicy"), *c.RestartPolicy,
-				corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
-		}
+		errs = append(errs, validateRestart(c, at)...)
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			errs = append(errs, v.life(c, at)...)
 			continue
@@ -101,6 +95,7 @@ func (v *containerValidator) ephemeralContainers(path *field.Path) field.ErrorLi
 		}{
 			{"ports", len(c.Ports) > 0}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
 			{"startupProbe", c.StartupProbe != nil}, {"lifecycle", c.Lifecycle != nil}, {"restartPolicy", c.RestartPolicy != nil},
+			{"restartPolicyRules", len(c.RestartPolicyRules) > 0},
 			{"resources", len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) > 0},
 			{"resizePolicy", len(c.ResizePolicy) > 0},
 		} {
@@ -115,6 +110,38 @@ func (v *containerValidator) ephemeralContainers(path *field.Path) field.ErrorLi
 			if m.SubPathExpr != "" {
 				errs = append(errs, field.Forbidden(at.Child("volumeMounts").Index(j).Child("subPathExpr"), msg))
 			}
+		}
+	}
+	return errs
+}
+
+// validateRestart agrees with upstream's validateContainerRestartPolicy: what a
+// container does when it ends, by its exit code (KEP-5307).
+func validateRestart(c *corev1.Container, path *field.Path) field.ErrorList {
+	const maxRules, maxCodes = 20, 255
+	var errs field.ErrorList
+	switch {
+	case c.RestartPolicy != nil:
+		errs = anyOf(path.Child("restartPolicy"), *c.RestartPolicy,
+			corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)
+	case len(c.RestartPolicyRules) > 0:
+		errs = append(errs, field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
+	}
+	rules := path.Child("restartPolicyRules")
+	if n := len(c.RestartPolicyRules); n > maxRules {
+		errs = append(errs, field.TooMany(rules, n, maxRules))
+	}
+	for i, rule := range c.RestartPolicyRules {
+		at := rules.Index(i)
+		errs = append(errs, anyOf(at.Child("action"), rule.Action, corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)...)
+		codes := at.Child("exitCodes")
+		if rule.ExitCodes == nil {
+			errs = append(errs, field.Required(codes, "must be specified"))
+			continue
+		}
+		errs = append(errs, anyOf(codes.Child("operator"), rule.ExitCodes.Operator, corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)...)
+		if n := len(rule.ExitCodes.Values); n > maxCodes {
+			errs = append(errs, field.TooMany(codes.Child("values"), n, maxCodes))
 		}
 	}
 	return errs

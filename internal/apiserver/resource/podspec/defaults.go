@@ -33,6 +33,9 @@ func DefaultSpecOfPod(spec *corev1.PodSpec) {
 	if spec.Resources != nil {
 		defaultPodRequests(spec)
 	}
+	if s := spec.TerminationGracePeriodSeconds; s != nil && *s < 0 {
+		*s = 1 // as little as can be; of a template it stays, until a pod is made of it
+	}
 	if spec.EnableServiceLinks == nil {
 		links := true
 		spec.EnableServiceLinks = &links

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,13 +93,31 @@ func validateFileRef(r *corev1.FileKeySelector, path *field.Path) field.ErrorLis
 	return append(errs, validateLocal(r.Path, path.Child("path"))...)
 }
 
-// validateKeyRef checks a reference to one key of a ConfigMap or a Secret. A
-// name may be empty for the sake of old objects: it finds nothing.
-func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
+// validateFileVolumes agrees with upstream's validateFileKeyRefVolumes: files of
+// variables are in an emptyDir of the pod (KEP-3721).
+func validateFileVolumes(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if name == "" {
-		errs = append(errs, field.Required(path.Child("name"), ""))
-	}
+	eachContainer(spec, path, func(c *corev1.Container, at *field.Path) {
+		for i, v := range c.Env {
+			if v.ValueFrom == nil || v.ValueFrom.FileKeyRef == nil {
+				continue
+			}
+			name := v.ValueFrom.FileKeyRef.VolumeName
+			at := at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			switch j := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name }); {
+			case j < 0:
+				errs = append(errs, field.NotFound(at, name))
+			case spec.Volumes[j].EmptyDir == nil:
+				errs = append(errs, field.Invalid(at, name, "referenced volume must be of type emptyDir"))
+			}
+		}
+	})
+	return errs
+}
+
+// validateKeyRef checks a reference to one key of a ConfigMap or a Secret.
+func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
+	errs := messages(path.Child("name"), name, validation.IsDNS1123Subdomain(name))
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}

@@ -49,11 +49,12 @@ func (v *containerValidator) mounts(c *corev1.Container, at *field.Path) field.E
 			}
 			errs = append(errs, validateDescending(m.SubPathExpr, p.Child("subPathExpr"))...)
 		}
-		errs = append(errs, validatePropagation(m, c, p)...)
+		errs = append(errs, validatePropagation(m, c, at)...)
 	}
 	return errs
 }
 
+// validatePropagation reports by the path of the list, as upstream.
 func validatePropagation(m *corev1.VolumeMount, c *corev1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if m.MountPropagation != nil {

@@ -31,8 +31,11 @@ func validateTolerations(tolerations []corev1.Toleration, path *field.Path) fiel
 			}
 		case corev1.TolerationOpExists:
 			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("operator"), t, "value must be empty when `operator` is 'Exists'"))
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'"))
 			}
+		case corev1.TolerationOpLt, corev1.TolerationOpGt:
+			// Known, and not allowed before KEP-5471 leaves alpha.
+			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt}))
 		default:
 			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
 		}
@@ -53,7 +56,9 @@ func validateSpread(constraints []corev1.TopologySpreadConstraint, path *field.P
 		if c.MaxSkew <= 0 {
 			errs = append(errs, field.Invalid(at.Child("maxSkew"), c.MaxSkew, "must be greater than zero"))
 		}
-		errs = append(errs, validateTopologyKey(c.TopologyKey, at.Child("topologyKey"))...)
+		if c.TopologyKey == "" {
+			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
+		}
 		errs = append(errs, anyOf(at.Child("whenUnsatisfiable"), c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
 		pair := fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)
 		if seen.Has(pair) {
@@ -74,16 +79,10 @@ func validateSpread(constraints []corev1.TopologySpreadConstraint, path *field.P
 		if c.NodeTaintsPolicy != nil {
 			errs = append(errs, anyOf(at.Child("nodeTaintsPolicy"), *c.NodeTaintsPolicy, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
 		}
+		errs = append(errs, validateLabelKeys(c.MatchLabelKeys, nil, c.LabelSelector, at)...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
 	}
 	return errs
-}
-
-func validateTopologyKey(key string, path *field.Path) field.ErrorList {
-	if key == "" {
-		return field.ErrorList{field.Required(path, "can not be empty")}
-	}
-	return metavalidation.ValidateLabelName(key, path)
 }
 
 // validateAffinity agrees with upstream's validateAffinity.
@@ -100,7 +99,7 @@ func validateAffinity(a *corev1.Affinity, path *field.Path) field.ErrorList {
 		for i, term := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			p := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 			errs = append(errs, validateWeight(term.Weight, p.Child("weight"))...)
-			errs = append(errs, validateNodeTerm(&term.Preference, p.Child("preference"))...)
+			errs = append(errs, validateNodeTerm(&term.Preference, false, p.Child("preference"))...)
 		}
 	}
 	if p := a.PodAffinity; p != nil {
@@ -126,17 +125,22 @@ func validateNodeSelector(s *corev1.NodeSelector, path *field.Path) field.ErrorL
 	}
 	var errs field.ErrorList
 	for i := range s.NodeSelectorTerms {
-		errs = append(errs, validateNodeTerm(&s.NodeSelectorTerms[i], at.Index(i))...)
+		errs = append(errs, validateNodeTerm(&s.NodeSelectorTerms[i], true, at.Index(i))...)
 	}
 	return errs
 }
 
-func validateNodeTerm(t *corev1.NodeSelectorTerm, path *field.Path) field.ErrorList {
+// validateNodeTerm: a value that no label can have is an error only where the
+// node must match, as upstream.
+func validateNodeTerm(t *corev1.NodeSelectorTerm, required bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range t.MatchExpressions {
 		r, at := &t.MatchExpressions[i], path.Child("matchExpressions").Index(i)
 		errs = append(errs, validateRequirement(r, at)...)
 		errs = append(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key"))...)
+		for j := 0; required && j < len(r.Values); j++ {
+			errs = append(errs, messages(at.Child("values").Index(j), r.Values[j], validation.IsValidLabelValue(r.Values[j]))...)
+		}
 	}
 	for i := range t.MatchFields {
 		r, at := &t.MatchFields[i], path.Child("matchFields").Index(i)
@@ -199,5 +203,9 @@ func validatePodTerm(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorLis
 	for _, ns := range t.Namespaces {
 		errs = append(errs, messages(path.Child("namespace"), ns, validation.IsDNS1123Label(ns))...)
 	}
-	return append(errs, validateTopologyKey(t.TopologyKey, path.Child("topologyKey"))...)
+	errs = append(errs, validateLabelKeys(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, path)...)
+	if t.TopologyKey == "" {
+		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
+	}
+	return append(errs, metavalidation.ValidateLabelName(t.TopologyKey, path.Child("topologyKey"))...)
 }

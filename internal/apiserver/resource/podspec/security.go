@@ -27,16 +27,6 @@ func validateSecurity(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	if spec.ShareProcessNamespace != nil && *spec.ShareProcessNamespace && spec.HostPID {
 		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
 	}
-	if spec.HostUsers != nil && !*spec.HostUsers {
-		for _, c := range []struct {
-			name string
-			on   bool
-		}{{"hostNetwork", spec.HostNetwork}, {"hostPID", spec.HostPID}, {"hostIPC", spec.HostIPC}} {
-			if c.on {
-				errs = append(errs, field.Forbidden(path.Child(c.name), "when `hostUsers` is false"))
-			}
-		}
-	}
 	sc := spec.SecurityContext
 	if sc == nil {
 		return errs
@@ -62,6 +52,30 @@ func validateSecurity(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	}
 	errs = append(errs, validateSeccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
 	return append(errs, validateAppArmor(sc.AppArmorProfile, path.Child("appArmorProfile"))...)
+}
+
+// validateHostUsers agrees with upstream's validateHostUsers, also in how it
+// spells the paths.
+func validateHostUsers(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
+	if spec.HostUsers == nil || *spec.HostUsers {
+		return nil
+	}
+	const when = "when `hostUsers` is false"
+	var errs field.ErrorList
+	for _, c := range []struct {
+		name string
+		on   bool
+	}{{"hostNetwork", spec.HostNetwork}, {"HostPID", spec.HostPID}, {"HostIPC", spec.HostIPC}} {
+		if c.on {
+			errs = append(errs, field.Forbidden(path.Child(c.name), when))
+		}
+	}
+	eachContainer(spec, path, func(c *corev1.Container, at *field.Path) {
+		if len(c.VolumeDevices) > 0 {
+			errs = append(errs, field.Forbidden(at.Child("volumeDevices"), when))
+		}
+	})
+	return errs
 }
 
 func validateSysctls(spec *corev1.PodSpec, path *field.Path) field.ErrorList {

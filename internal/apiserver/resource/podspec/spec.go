@@ -64,6 +64,7 @@ func ValidateSpec(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateDNS(spec, path)...)
 	errs = append(errs, metavalidation.ValidateLabels(spec.NodeSelector, path.Child("nodeSelector"))...)
 	errs = append(errs, validateSecurity(spec, path.Child("securityContext"))...)
+	errs = append(errs, validateHostUsers(spec, path)...)
 	errs = append(errs, validateHostNetwork(spec, path)...)
 	errs = append(errs, validateAffinity(spec.Affinity, path.Child("affinity"))...)
 	errs = append(errs, validateGates(spec, path)...)
@@ -72,7 +73,21 @@ func ValidateSpec(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateTolerations(spec.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, validateAliases(spec.HostAliases, path.Child("hostAliases"))...)
 	errs = append(errs, validateRest(spec, path)...)
-	return errs
+	return append(errs, validateFileVolumes(spec, path)...)
+}
+
+// eachContainer visits the containers in the order in which upstream does: those
+// that come first in a pod's life come first.
+func eachContainer(spec *corev1.PodSpec, path *field.Path, visit func(*corev1.Container, *field.Path)) {
+	for i := range spec.InitContainers {
+		visit(&spec.InitContainers[i], path.Child("initContainers").Index(i))
+	}
+	for i := range spec.Containers {
+		visit(&spec.Containers[i], path.Child("containers").Index(i))
+	}
+	for i := range spec.EphemeralContainers {
+		visit((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon), path.Child("ephemeralContainers").Index(i))
+	}
 }
 
 // validateNames checks the fields of a spec that are names.
@@ -92,6 +107,16 @@ func validateNames(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, messages(path.Child("runtimeClassName"), *spec.RuntimeClassName, validation.IsDNS1123Subdomain(*spec.RuntimeClassName))...)
 	}
 	if spec.HostnameOverride != nil {
+		at := path.Child("hostnameOverride")
+		if spec.SetHostnameAsFQDN != nil && *spec.SetHostnameAsFQDN {
+			errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
+		}
+		if spec.HostNetwork {
+			errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
+		}
+		if len(*spec.HostnameOverride) > 64 { // HOST_NAME_MAX
+			errs = append(errs, field.TooLong(at, "" /* unused */, 64))
+		}
 		errs = append(errs, messages(path.Child("hostnameOverride"), *spec.HostnameOverride, validation.IsDNS1123Subdomain(*spec.HostnameOverride))...)
 	}
 	return errs
@@ -105,16 +130,16 @@ func validateRest(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	if spec.PreemptionPolicy != nil {
 		errs = append(errs, oneOf(path.Child("preemptionPolicy"), *spec.PreemptionPolicy, corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
-	for name, q := range spec.Overhead {
-		at := path.Child("overhead").Key(string(name))
-		errs = append(errs, validateResourceName(string(name), at)...)
-		errs = append(errs, validateQuantity(string(name), q, at)...)
-	}
+	errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: spec.Overhead}, path.Child("overhead"))...)
 	if spec.Resources != nil {
 		errs = append(errs, validatePodResources(spec, path.Child("resources"))...)
 	}
 	if spec.OS != nil {
-		errs = append(errs, oneOf(path.Child("os").Child("name"), spec.OS.Name, corev1.Linux, corev1.Windows)...)
+		if spec.OS.Name == "" {
+			errs = append(errs, field.Required(path.Child("os").Child("name"), ""))
+		} else {
+			errs = append(errs, anyOf(path.Child("os"), spec.OS.Name, corev1.Linux, corev1.Windows)...)
+		}
 	}
 	return errs
 }

@@ -18,9 +18,12 @@ func ValidateStatusUpdate(pod, old *corev1.Pod) field.ErrorList {
 	var errs field.ErrorList
 	errs = append(errs, validateConditions(s.Conditions, path.Child("conditions"))...)
 	if s.QOSClass != was.QOSClass && was.QOSClass != "" {
-		errs = append(errs, apivalidation.ValidateImmutableField(s.QOSClass, was.QOSClass, field.NewPath("qosClass"))...)
+		errs = append(errs, apivalidation.ValidateImmutableField(s.QOSClass, was.QOSClass, path.Child("qosClass"))...)
 	}
 	if s.NominatedNodeName != "" {
+		if old.Spec.NodeName != "" && s.NominatedNodeName != was.NominatedNodeName {
+			errs = append(errs, field.Forbidden(path.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node"))
+		}
 		errs = append(errs, messages(path.Child("nominatedNodeName"), s.NominatedNodeName, validation.IsDNS1123Subdomain(s.NominatedNodeName))...)
 	}
 	errs = append(errs, validateTransitions(s.ContainerStatuses, was.ContainerStatuses, path.Child("containerStatuses"), old.Spec.RestartPolicy, pod.Spec.Containers)...)
