@@ -293,3 +293,61 @@ func TestOtherKinds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFinalizersHaveADomain: a name that anyone could have chosen is refused.
+func TestFinalizersHaveADomain(t *testing.T) {
+	s := startServer(t)
+	ctx := context.Background()
+	maps := s.CoreV1().ConfigMaps("default")
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a", Finalizers: []string{"wait"}}}
+	const want = `metadata.finalizers[0]: Invalid value: "wait": name is neither a standard finalizer name nor is it fully qualified`
+	if _, err := maps.Create(ctx, cm, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("created: %v", err)
+	}
+	cm.Finalizers = []string{"example.com/wait", metav1.FinalizerOrphanDependents}
+	if _, err := maps.Create(ctx, cm, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := maps.Patch(ctx, "a", types.MergePatchType, []byte(`{"metadata":{"finalizers":["wait"]}}`), metav1.PatchOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("updated: %v", err)
+	}
+	if _, err := maps.Patch(ctx, "a", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("taken away: %v", err)
+	}
+}
+
+// TestLeasesHaveNoCandidates: coordinated leader election is not served, so a
+// lease that asks for it is an ordinary one.
+func TestLeasesHaveNoCandidates(t *testing.T) {
+	s := startServer(t)
+	who, how := "x", coordinationv1.OldestEmulationVersion
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: coordinationv1.LeaseSpec{PreferredHolder: &who, Strategy: &how}}
+	got, err := s.CoordinationV1().Leases("default").Create(context.Background(), lease, metav1.CreateOptions{})
+	if err != nil || got.Spec.PreferredHolder != nil || got.Spec.Strategy != nil {
+		t.Errorf("%+v, %v", got.Spec, err)
+	}
+}
+
+// TestEndpointSliceFields: hints for nodes are looked at, what only v1beta1 had
+// is dropped.
+func TestEndpointSliceFields(t *testing.T) {
+	s := startServer(t)
+	slices := s.DiscoveryV1().EndpointSlices("default")
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "a"},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses: []string{"10.0.0.1"}, DeprecatedTopology: map[string]string{"a": "b"},
+			Hints: &discoveryv1.EndpointHints{ForNodes: []discoveryv1.ForNode{{Name: "n"}, {Name: "n"}}},
+		}},
+	}
+	_, err := slices.Create(context.Background(), slice, metav1.CreateOptions{})
+	if err == nil || !strings.Contains(err.Error(), `endpoints[0].hints.forNodes[1].name: Duplicate value: "n"`) {
+		t.Errorf("one node twice: %v", err)
+	}
+	slice.Endpoints[0].Hints = nil
+	got, err := slices.Create(context.Background(), slice, metav1.CreateOptions{})
+	if err != nil || got.Endpoints[0].DeprecatedTopology != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

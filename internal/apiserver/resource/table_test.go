@@ -3,6 +3,8 @@ package resource
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"go.skiff.dev/skiff/internal/apiserver/resource/apps"
 	"go.skiff.dev/skiff/internal/apiserver/resource/config"
 	"go.skiff.dev/skiff/internal/apiserver/resource/coordination"
@@ -62,6 +64,23 @@ func TestSelectableFieldsAreKnown(t *testing.T) {
 			if _, _, err := scheme.ConvertFieldLabel(gvk, label, "x"); err != nil {
 				t.Errorf("%s: %v", gvk, err)
 			}
+		}
+	}
+}
+
+// TestEventSource: what the old fields leave open, the new ones say.
+func TestEventSource(t *testing.T) {
+	k := event.Kind()
+	for _, c := range []struct {
+		e    corev1.Event
+		want string
+	}{
+		{corev1.Event{Source: corev1.EventSource{Component: "kubelet", Host: "n"}}, "kubelet, n"},
+		{corev1.Event{ReportingController: "x.io/c", ReportingInstance: "c-1"}, "x.io/c, c-1"},
+		{corev1.Event{Source: corev1.EventSource{Component: "c"}, ReportingInstance: "c-1"}, "c, c-1"},
+	} {
+		if got := k.Table.Row(&c.e)[5]; got != c.want {
+			t.Errorf("%v, want %s", got, c.want)
 		}
 	}
 }

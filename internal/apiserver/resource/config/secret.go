@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,7 @@ func Secret() kind.Kind[*corev1.Secret] {
 					s.Type = old.Type
 				}
 			},
+			Warn:           func(_ context.Context, s, _ *corev1.Secret) []string { return secretWarnings(s) },
 			Validate:       func(_ context.Context, s *corev1.Secret) field.ErrorList { return validateSecret(s) },
 			ValidateUpdate: validateSecretUpdate,
 		},
@@ -120,6 +122,18 @@ func validateSecretType(s *corev1.Secret, data *field.Path) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// secretWarnings says what is wrong with a pair of key and certificate: an
+// ingress would find out later.
+func secretWarnings(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 func requireJSON(s *corev1.Secret, data *field.Path, key string) field.ErrorList {

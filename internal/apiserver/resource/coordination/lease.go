@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
@@ -25,6 +24,14 @@ func Lease() kind.Kind[*coordinationv1.Lease] {
 		NewList:    func() runtime.Object { return &coordinationv1.LeaseList{} },
 		Trigger:    "metadata.name",
 		Rules: kind.Rules[*coordinationv1.Lease]{
+			// Coordinated leader election (KEP-4355) is not served: what asks for it
+			// is dropped, as upstream does while it is off.
+			PrepareForCreate: func(_ context.Context, l *coordinationv1.Lease) {
+				l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil
+			},
+			PrepareForUpdate: func(_ context.Context, l, _ *coordinationv1.Lease) {
+				l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil
+			},
 			CreateOnUpdate: true,
 			RequireVersion: true,
 			Validate: func(_ context.Context, l *coordinationv1.Lease) field.ErrorList {
@@ -38,7 +45,7 @@ func Lease() kind.Kind[*coordinationv1.Lease] {
 				kind.AgeColumn(),
 			},
 			Row: func(l *coordinationv1.Lease) []any {
-				holder := "<none>"
+				holder := ""
 				if l.Spec.HolderIdentity != nil {
 					holder = *l.Spec.HolderIdentity
 				}
@@ -56,14 +63,6 @@ func validate(spec *coordinationv1.LeaseSpec, path *field.Path) field.ErrorList 
 	}
 	if n := spec.LeaseTransitions; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(path.Child("leaseTransitions"), *n, "must be greater than or equal to 0"))
-	}
-	if spec.Strategy != nil {
-		for _, msg := range validation.IsQualifiedName(string(*spec.Strategy)) {
-			errs = append(errs, field.Invalid(path.Child("strategy"), *spec.Strategy, msg))
-		}
-	}
-	if spec.PreferredHolder != nil && *spec.PreferredHolder != "" && (spec.Strategy == nil || *spec.Strategy == "") {
-		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified when `strategy` is defined"))
 	}
 	return errs
 }

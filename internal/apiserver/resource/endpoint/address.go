@@ -19,7 +19,7 @@ func validateReachable(address string, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path, address, msg))
 		}
 	}
-	refuse(ip.IsUnspecified(), "may not be unspecified (0.0.0.0 or ::)")
+	refuse(ip.IsUnspecified(), "may not be unspecified ("+address+")")
 	refuse(ip.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)")
 	refuse(ip.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
 	refuse(ip.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	netutils "k8s.io/utils/net"
 
 	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
@@ -91,9 +90,6 @@ func formatEndpoints(ep *corev1.Endpoints) string {
 	if more {
 		return fmt.Sprintf("%s + %d more...", text, count-most)
 	}
-	if text == "" {
-		return "<none>"
-	}
 	return text
 }
 
@@ -127,9 +123,7 @@ func validateSubsets(subsets []corev1.EndpointSubset, path *field.Path) field.Er
 
 func validateAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if netutils.ParseIPSloppy(a.IP) == nil {
-		errs = append(errs, field.Invalid(path.Child("ip"), a.IP, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
-	}
+	errs = append(errs, validation.IsValidIPForLegacyField(path.Child("ip"), a.IP, true, nil)...)
 	if a.Hostname != "" {
 		for _, msg := range validation.IsDNS1123Label(a.Hostname) {
 			errs = append(errs, field.Invalid(path.Child("hostname"), a.Hostname, msg))
@@ -140,10 +134,7 @@ func validateAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorLis
 			errs = append(errs, field.Invalid(path.Child("nodeName"), *a.NodeName, msg))
 		}
 	}
-	if len(errs) == 0 {
-		errs = validateReachable(a.IP, path.Child("ip"))
-	}
-	return errs
+	return append(errs, validateReachable(a.IP, path.Child("ip"))...)
 }
 
 func validatePort(p *corev1.EndpointPort, named bool, path *field.Path) field.ErrorList {

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"go.skiff.dev/skiff/internal/apiserver/resource/kind"
 )
@@ -25,10 +27,13 @@ func Slice() kind.Kind[*discoveryv1.EndpointSlice] {
 		New:        func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} },
 		NewList:    func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 		Rules: kind.Rules[*discoveryv1.EndpointSlice]{
-			PrepareForCreate: func(_ context.Context, s *discoveryv1.EndpointSlice) { s.Generation = 1 },
+			PrepareForCreate: func(_ context.Context, s *discoveryv1.EndpointSlice) { s.Generation = 1; dropTopology(s) },
 			PrepareForUpdate: prepareSliceUpdate,
 			Validate:         validateSlice,
 			ValidateUpdate:   validateSliceUpdate,
+			Warn: func(_ context.Context, s, old *discoveryv1.EndpointSlice) []string {
+				return sliceWarnings(s, old == nil)
+			},
 		},
 		Table: kind.Table[*discoveryv1.EndpointSlice]{
 			Columns: []metav1.TableColumnDefinition{
@@ -62,6 +67,7 @@ func DefaultSlice(s *discoveryv1.EndpointSlice) {
 // prepareSliceUpdate bumps the generation when anything but metadata changed;
 // labels count, since consumers find slices by them.
 func prepareSliceUpdate(_ context.Context, s, old *discoveryv1.EndpointSlice) {
+	dropTopology(s)
 	a, b := *s, *old
 	a.ObjectMeta, b.ObjectMeta = metav1.ObjectMeta{}, metav1.ObjectMeta{}
 	a.TypeMeta, b.TypeMeta = metav1.TypeMeta{}, metav1.TypeMeta{}
@@ -69,6 +75,29 @@ func prepareSliceUpdate(_ context.Context, s, old *discoveryv1.EndpointSlice) {
 	if !equality.Semantic.DeepEqual(a, b) || !equality.Semantic.DeepEqual(s.Labels, old.Labels) {
 		s.Generation++
 	}
+}
+
+// dropTopology drops what only v1beta1 could set (KEP-2086).
+func dropTopology(s *discoveryv1.EndpointSlice) {
+	for i := range s.Endpoints {
+		s.Endpoints[i].DeprecatedTopology = nil
+	}
+}
+
+func sliceWarnings(s *discoveryv1.EndpointSlice, created bool) []string {
+	var list []string
+	if created && s.AddressType == discoveryv1.AddressTypeFQDN {
+		list = append(list, field.NewPath("spec", "addressType").String()+": FQDN endpoints are deprecated")
+	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return list
+	}
+	for i, e := range s.Endpoints {
+		for j, a := range e.Addresses {
+			list = append(list, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), a)...)
+		}
+	}
+	return list
 }
 
 // formatPorts agrees with upstream's formatDiscoveryPorts.

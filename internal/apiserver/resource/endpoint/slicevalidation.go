@@ -128,19 +128,28 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 	var errs field.ErrorList
 	zones := path.Child("forZones")
 	if len(h.ForZones) > maxHints {
-		errs = append(errs, field.TooMany(zones, len(h.ForZones), maxHints))
+		return append(errs, field.TooMany(zones, len(h.ForZones), maxHints))
+	}
+	check := func(path *field.Path, seen sets.Set[string], name string, msgs []string) {
+		if seen.Has(name) {
+			errs = append(errs, field.Duplicate(path, name))
+		}
+		seen.Insert(name)
+		for _, msg := range msgs {
+			errs = append(errs, field.Invalid(path, name, msg))
+		}
 	}
 	seen := sets.New[string]()
 	for i, z := range h.ForZones {
-		p := zones.Index(i).Child("name")
-		if seen.Has(z.Name) {
-			errs = append(errs, field.Duplicate(p, z.Name))
-			continue
-		}
-		seen.Insert(z.Name)
-		for _, msg := range validation.IsValidLabelValue(z.Name) {
-			errs = append(errs, field.Invalid(p, z.Name, msg))
-		}
+		check(zones.Index(i).Child("name"), seen, z.Name, validation.IsValidLabelValue(z.Name))
+	}
+	nodes := path.Child("forNodes")
+	if len(h.ForNodes) > maxHints {
+		return append(errs, field.TooMany(nodes, len(h.ForNodes), maxHints))
+	}
+	seen = sets.New[string]()
+	for i, n := range h.ForNodes {
+		check(nodes.Index(i).Child("name"), seen, n.Name, validation.IsDNS1123Subdomain(n.Name))
 	}
 	return errs
 }

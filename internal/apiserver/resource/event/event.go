@@ -3,6 +3,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -39,14 +40,14 @@ func Kind() kind.Kind[*corev1.Event] {
 		},
 		Table: kind.Table[*corev1.Event]{
 			Columns: []metav1.TableColumnDefinition{
-				kind.Column("Last Seen", "Time of last known occurrence of this event."),
+				kind.Column("Last Seen", corev1.Event{}.SwaggerDoc()["lastTimestamp"]),
 				kind.Column("Type", corev1.Event{}.SwaggerDoc()["type"]),
 				kind.Column("Reason", corev1.Event{}.SwaggerDoc()["reason"]),
 				kind.Column("Object", corev1.Event{}.SwaggerDoc()["involvedObject"]),
-				kind.Wide(kind.Column("Subobject", "The part of the object that the event is about.")),
+				kind.Wide(kind.Column("Subobject", corev1.Event{}.InvolvedObject.SwaggerDoc()["fieldPath"])),
 				kind.Wide(kind.Column("Source", corev1.Event{}.SwaggerDoc()["source"])),
 				kind.Column("Message", corev1.Event{}.SwaggerDoc()["message"]),
-				kind.Wide(kind.Column("First Seen", "Time of first known occurrence of this event.")),
+				kind.Wide(kind.Column("First Seen", corev1.Event{}.SwaggerDoc()["firstTimestamp"])),
 				kind.Wide(kind.Column("Count", corev1.Event{}.SwaggerDoc()["count"])),
 				kind.Wide(kind.NameColumn()),
 			},
@@ -126,13 +127,7 @@ func ago(t time.Time) string {
 }
 
 func source(e *corev1.Event) string {
-	component, host := e.Source.Component, e.Source.Host
-	if component == "" {
-		component, host = e.ReportingController, e.ReportingInstance
-		if component == "" {
-			return host
-		}
-	}
+	component, host := cmp.Or(e.Source.Component, e.ReportingController), cmp.Or(e.Source.Host, e.ReportingInstance)
 	if host != "" {
 		return component + ", " + host
 	}

@@ -2,7 +2,9 @@ package kind
 
 import (
 	"context"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,6 +88,7 @@ func (s *strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.Er
 		name = validation.NameIsDNSSubdomain
 	}
 	errs := validation.ValidateObjectMetaAccessor(t, s.namespaced, name, field.NewPath("metadata"))
+	errs = append(errs, validateFinalizers(t)...)
 	if s.rules.Validate != nil {
 		errs = append(errs, s.rules.Validate(ctx, t)...)
 	}
@@ -95,13 +98,30 @@ func (s *strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.Er
 func (s *strategy[T]) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
 	t, o := obj.(T), old.(T)
 	// rest.BeforeUpdate has validated the metadata.
+	errs := validateFinalizers(t)
 	switch {
 	case s.rules.ValidateUpdate != nil:
-		return s.rules.ValidateUpdate(ctx, t, o)
+		errs = append(errs, s.rules.ValidateUpdate(ctx, t, o)...)
 	case s.rules.Validate != nil:
-		return s.rules.Validate(ctx, t)
+		errs = append(errs, s.rules.Validate(ctx, t)...)
 	}
-	return nil
+	return errs
+}
+
+// validateFinalizers demands names with a domain, so that nobody waits for a
+// finalizer that two believe to be theirs. Kubernetes' own have none.
+func validateFinalizers(obj metav1.Object) field.ErrorList {
+	path := field.NewPath("metadata", "finalizers")
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		switch {
+		case strings.Contains(name, "/"):
+		case name == string(corev1.FinalizerKubernetes), name == metav1.FinalizerOrphanDependents, name == metav1.FinalizerDeleteDependents:
+		default:
+			errs = append(errs, field.Invalid(path.Index(i), name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 func (s *strategy[T]) WarningsOnCreate(ctx context.Context, obj runtime.Object) []string {

@@ -64,6 +64,13 @@ func Kind() kind.Kind[*corev1.Node] {
 
 // Default sets what a registration may leave out.
 func Default(n *corev1.Node) {
+	// podCIDR is the first of podCIDRs; who sets one sets both.
+	if first := n.Spec.PodCIDR; first != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != first) {
+		n.Spec.PodCIDRs = []string{first}
+	}
+	if n.Spec.PodCIDR == "" && len(n.Spec.PodCIDRs) > 0 {
+		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
+	}
 	if n.Status.Allocatable == nil && len(n.Status.Capacity) > 0 {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}

@@ -40,9 +40,17 @@ func Default(s *corev1.Service) {
 		cluster := corev1.ServiceInternalTrafficPolicyCluster
 		spec.InternalTrafficPolicy = &cluster
 	}
-	if spec.Type == corev1.ServiceTypeLoadBalancer && spec.AllocateLoadBalancerNodePorts == nil {
-		yes := true
-		spec.AllocateLoadBalancerNodePorts = &yes
+	if spec.Type == corev1.ServiceTypeLoadBalancer {
+		if spec.AllocateLoadBalancerNodePorts == nil {
+			yes := true
+			spec.AllocateLoadBalancerNodePorts = &yes
+		}
+		for i := range s.Status.LoadBalancer.Ingress {
+			if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" && in.IPMode == nil {
+				vip := corev1.LoadBalancerIPModeVIP
+				in.IPMode = &vip
+			}
+		}
 	}
 }
 

@@ -2,11 +2,14 @@ package service
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 // validateBalancer checks what only a load balancer has.
@@ -15,14 +18,14 @@ func validateBalancer(s *corev1.Service, path *field.Path) field.ErrorList {
 	spec := &s.Spec
 	balanced := spec.Type == corev1.ServiceTypeLoadBalancer
 	var errs field.ErrorList
-	ranges := path.Child("loadBalancerSourceRanges")
+	ranges := path.Child("LoadBalancerSourceRanges") // upstream spells it so
 	if !balanced && len(spec.LoadBalancerSourceRanges) > 0 {
 		errs = append(errs, field.Forbidden(ranges, only))
 	}
+	for i, cidr := range spec.LoadBalancerSourceRanges {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(ranges.Index(i), strings.TrimSpace(cidr), false, nil)...)
+	}
 	if balanced {
-		for i, cidr := range spec.LoadBalancerSourceRanges {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(ranges.Index(i), cidr, false, nil)...)
-		}
 		if spec.AllocateLoadBalancerNodePorts == nil {
 			errs = append(errs, field.Required(path.Child("allocateLoadBalancerNodePorts"), ""))
 		}
@@ -34,7 +37,9 @@ func validateBalancer(s *corev1.Service, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Forbidden(path.Child("loadBalancerClass"), only))
 		}
 		for _, msg := range validation.IsQualifiedName(*spec.LoadBalancerClass) {
-			errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), *spec.LoadBalancerClass, msg))
+			if balanced {
+				errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), *spec.LoadBalancerClass, msg))
+			}
 		}
 	}
 	return errs
@@ -58,6 +63,11 @@ func validatePolicies(s *corev1.Service, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("healthCheckNodePort"), spec.HealthCheckNodePort,
 			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
+	if port := spec.HealthCheckNodePort; needsHealthPort(s) && port != 0 {
+		for _, msg := range validation.IsValidPortNum(int(port)) {
+			errs = append(errs, field.Invalid(path.Child("healthCheckNodePort"), port, msg))
+		}
+	}
 	internal := path.Child("internalTrafficPolicy")
 	within := sets.New(corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)
 	switch {
@@ -68,9 +78,9 @@ func validatePolicies(s *corev1.Service, path *field.Path) field.ErrorList {
 	case !within.Has(*spec.InternalTrafficPolicy):
 		errs = append(errs, field.NotSupported(internal, *spec.InternalTrafficPolicy, sets.List(within)))
 	}
-	near := sets.New(corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)
-	if spec.TrafficDistribution != nil && !near.Has(*spec.TrafficDistribution) {
-		errs = append(errs, field.NotSupported(path.Child("trafficDistribution"), *spec.TrafficDistribution, sets.List(near)))
+	near := []string{corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode}
+	if spec.TrafficDistribution != nil && !slices.Contains(near, *spec.TrafficDistribution) {
+		errs = append(errs, field.NotSupported(path.Child("trafficDistribution"), *spec.TrafficDistribution, near))
 	}
 	return errs
 }
@@ -78,10 +88,13 @@ func validatePolicies(s *corev1.Service, path *field.Path) field.ErrorList {
 // validateStatus agrees with upstream's ValidateLoadBalancerStatus.
 func validateStatus(_ context.Context, s, _ *corev1.Service) field.ErrorList {
 	path := field.NewPath("status", "loadBalancer", "ingress")
-	var errs field.ErrorList
-	if s.Spec.Type != corev1.ServiceTypeLoadBalancer && len(s.Status.LoadBalancer.Ingress) > 0 {
-		errs = append(errs, field.Forbidden(path, "may only be used when `spec.type` is LoadBalancer"))
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		if len(s.Status.LoadBalancer.Ingress) > 0 {
+			return field.ErrorList{field.Forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")}
+		}
+		return nil
 	}
+	var errs field.ErrorList
 	modes := sets.New(corev1.LoadBalancerIPModeVIP, corev1.LoadBalancerIPModeProxy)
 	for i, in := range s.Status.LoadBalancer.Ingress {
 		at := path.Index(i)
@@ -97,6 +110,9 @@ func validateStatus(_ context.Context, s, _ *corev1.Service) field.ErrorList {
 		if in.Hostname != "" {
 			for _, msg := range validation.IsDNS1123Subdomain(in.Hostname) {
 				errs = append(errs, field.Invalid(at.Child("hostname"), in.Hostname, msg))
+			}
+			if netutils.ParseIPSloppy(in.Hostname) != nil {
+				errs = append(errs, field.Invalid(at.Child("hostname"), in.Hostname, "must be a DNS name, not an IP address"))
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -52,6 +53,7 @@ func Kind() kind.Kind[*corev1.Service] {
 			},
 			Validate:       validate,
 			ValidateUpdate: validateUpdate,
+			Warn:           func(_ context.Context, s, _ *corev1.Service) []string { return warnings(s) },
 			Reset:          []fieldpath.Path{fieldpath.MakePathOrDie("status")},
 		},
 		Status: &kind.Rules[*corev1.Service]{
@@ -144,15 +146,15 @@ func externalIP(s *corev1.Service) string {
 		}
 		return "<none>"
 	case corev1.ServiceTypeLoadBalancer:
-		var list []string
+		balancers := sets.New[string]()
 		for _, in := range s.Status.LoadBalancer.Ingress {
 			if in.IP != "" {
-				list = append(list, in.IP)
+				balancers.Insert(in.IP)
 			} else if in.Hostname != "" {
-				list = append(list, in.Hostname)
+				balancers.Insert(in.Hostname)
 			}
 		}
-		list = append(list, s.Spec.ExternalIPs...)
+		list := append(sets.List(balancers), s.Spec.ExternalIPs...)
 		if len(list) > 0 {
 			return strings.Join(list, ",")
 		}

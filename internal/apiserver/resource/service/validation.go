@@ -31,6 +31,9 @@ func validateUpdate(_ context.Context, s, old *corev1.Service) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("clusterIPs").Index(0), s.Spec.ClusterIPs, "may not change once set"))
 		}
 	}
+	if needsHealthPort(s) && needsHealthPort(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+		errs = append(errs, field.Forbidden(path.Child("healthCheckNodePort"), "field is immutable"))
+	}
 	balanced := s.Spec.Type == corev1.ServiceTypeLoadBalancer && old.Spec.Type == corev1.ServiceTypeLoadBalancer
 	if balanced && !same(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set"))
@@ -277,7 +280,7 @@ func validateOrdinary(ip string, path *field.Path) field.ErrorList {
 		wrong bool
 		msg   string
 	}{
-		{addr.IsUnspecified(), "may not be unspecified (0.0.0.0 or ::)"},
+		{addr.IsUnspecified(), "may not be unspecified (" + ip + ")"},
 		{addr.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"},
 		{addr.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)"},
 		{addr.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"},

@@ -61,6 +61,56 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func TestWarnings(t *testing.T) {
+	for spec, want := range map[string]string{
+		`{ports: [{port: 80}]}`:                                         "",
+		`{ports: [{port: 80}], externalIPs: [1.2.3.4]}`:                 "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+		`{clusterIP: None, sessionAffinity: ClientIP}`:                  "spec.SessionAffinity is ignored for headless services",
+		`{ports: [{port: 80}], externalName: a.b}`:                      `spec.externalName is ignored when spec.type is not "ExternalName"`,
+		`{trafficDistribution: PreferClose}`:                            `spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`,
+		`{clusterIP: 010.43.0.9}`:                                       `spec.clusterIPs[0]: non-standard IP address "010.43.0.9" is invalid: use "10.43.0.9"`,
+		`{type: LoadBalancer, loadBalancerSourceRanges: [01.2.3.0/24]}`: `spec.loadBalancerSourceRanges[0]: non-standard CIDR value "01.2.3.0/24" is invalid: use "1.2.3.0/24"`,
+	} {
+		s := &corev1.Service{}
+		if err := yaml.UnmarshalStrict([]byte(spec), &s.Spec); err != nil {
+			t.Fatal(err)
+		}
+		Default(s)
+		normalize(s, nil)
+		if got := strings.Join(warnings(s), "; "); got != want {
+			t.Errorf("%s:\ngot  %q\nwant %q", spec, got, want)
+		}
+	}
+}
+
+func TestStatusOfBalancer(t *testing.T) {
+	for _, c := range []struct {
+		service string
+		want    []string
+	}{
+		{`{spec: {type: LoadBalancer}, status: {loadBalancer: {ingress: [{ip: 1.2.3.4}, {hostname: a.b}]}}}`, nil},
+		{`{spec: {type: LoadBalancer}, status: {loadBalancer: {ingress: [{hostname: 1.2.3.4}]}}}`, []string{"status.loadBalancer.ingress[0].hostname: Invalid value: must be a DNS name, not an IP address"}},
+		{`{spec: {type: NodePort}, status: {loadBalancer: {ingress: [{hostname: _}]}}}`, []string{"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"}},
+	} {
+		s := &corev1.Service{}
+		if err := yaml.UnmarshalStrict([]byte(c.service), s); err != nil {
+			t.Fatal(err)
+		}
+		Default(s)
+		if got := texts(validateStatus(context.Background(), s, s)); !slices.Equal(got, c.want) {
+			t.Errorf("got  %q\nwant %q", got, c.want)
+		}
+		if in := s.Status.LoadBalancer.Ingress[0]; in.IP != "" && (in.IPMode == nil || *in.IPMode != corev1.LoadBalancerIPModeVIP) {
+			t.Errorf("an address has no mode: %+v", in)
+		}
+	}
+	s := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalIPs: []string{"9.9.9.9"}}}
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "2.2.2.2"}, {IP: "1.1.1.1"}, {IP: "2.2.2.2"}}
+	if got := externalIP(s); got != "1.1.1.1,2.2.2.2,9.9.9.9" {
+		t.Errorf("addresses shown: %s", got)
+	}
+}
+
 func TestPool(t *testing.T) {
 	p := addressPool(netip.MustParsePrefix("10.43.0.0/16"))
 	if p.size != 65534 || p.reserved != 256 || p.value(0) != "10.43.0.1" || p.value(p.size-1) != "10.43.255.254" {

@@ -28,13 +28,10 @@ func Kind() kind.Kind[*corev1.ServiceAccount] {
 		Table: kind.Table[*corev1.ServiceAccount]{
 			Columns: []metav1.TableColumnDefinition{
 				kind.NameColumn(),
-				// Legacy token secrets are not made any more; kubectl prints
-				// the column all the same.
-				kind.Column("Secrets", corev1.ServiceAccount{}.SwaggerDoc()["secrets"]),
 				kind.AgeColumn(),
 			},
 			Row: func(sa *corev1.ServiceAccount) []any {
-				return []any{sa.Name, int64(len(sa.Secrets)), kind.Age(sa.CreationTimestamp)}
+				return []any{sa.Name, kind.Age(sa.CreationTimestamp)}
 			},
 		},
 	}
