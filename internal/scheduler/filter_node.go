@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,11 +44,8 @@ func filterUnschedulable() filter {
 func filterTaints() filter {
 	return filter{
 		name: "taints", wakes: nodeAdded | nodeTaints, hopeless: always,
-		check: func(c *cycle, n *nodeInfo) bool { return untolerated(c.pod.pod, n.node) == nil },
-		explain: func(c *cycle, n *nodeInfo) []string {
-			t := untolerated(c.pod.pod, n.node)
-			return []string{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value)}
-		},
+		check:   func(c *cycle, n *nodeInfo) bool { return untolerated(c.pod.pod, n.node) == nil },
+		explain: says("node(s) had untolerated taint(s)"),
 	}
 }
 

@@ -126,7 +126,7 @@ func TestVerdicts(t *testing.T) {
 		{"each node its reason", []*corev1.Node{
 			newNode("a", "1", "1Gi", 10), newNode("b", "4", "1Gi", 10, taint("t", corev1.TaintEffectNoSchedule)),
 			newNode("c", "4", "1Gi", 10, func(n *corev1.Node) { n.Spec.Unschedulable = true })}, nil, newPod("p", wants("2", "1Mi")),
-			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {t: }, 1 node(s) were unschedulable."},
+			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."},
 		{"preferred taints are no refusal", []*corev1.Node{newNode("a", "1", "1Gi", 10, taint("t", corev1.TaintEffectPreferNoSchedule))}, nil, newPod("p"), "a"},
 		{"node selector", []*corev1.Node{newNode("a", "1", "1Gi", 10)}, nil, newPod("p", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "ssd"} }),
 			"0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."},

@@ -41,13 +41,13 @@ func (v *containerValidator) mounts(c *corev1.Container, at *field.Path) field.E
 			errs = append(errs, field.Invalid(p.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices"))
 		}
 		if m.SubPath != "" {
-			errs = append(errs, validateDescending(m.SubPath, p.Child("subPath"))...)
+			errs = append(errs, validateDescending(m.SubPath, at.Child("subPath"))...)
 		}
 		if m.SubPathExpr != "" {
 			if m.SubPath != "" {
 				errs = append(errs, field.Invalid(p.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
 			}
-			errs = append(errs, validateDescending(m.SubPathExpr, p.Child("subPathExpr"))...)
+			errs = append(errs, validateDescending(m.SubPathExpr, at.Child("subPathExpr"))...)
 		}
 		errs = append(errs, validatePropagation(m, c, at)...)
 	}
@@ -79,7 +79,7 @@ func validatePropagation(m *corev1.VolumeMount, c *corev1.Container, path *field
 			errs = append(errs, field.Forbidden(at, "may only be specified when mountPropagation is None or not specified"))
 		}
 	default:
-		errs = append(errs, field.NotSupported(at, *m.RecursiveReadOnly, []corev1.RecursiveReadOnlyMode{corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled}))
+		errs = append(errs, field.NotSupported(at, *m.RecursiveReadOnly, []corev1.RecursiveReadOnlyMode{corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible}))
 	}
 	return errs
 }

@@ -27,7 +27,8 @@ func ValidatePod(pod *corev1.Pod) field.ErrorList {
 }
 
 func validatePodAndSpec(pod *corev1.Pod, path *field.Path) field.ErrorList {
-	errs := ValidateSpec(&pod.Spec, path)
+	errs := validateAnnotations(pod, field.NewPath("metadata", "annotations"))
+	errs = append(errs, ValidateSpec(&pod.Spec, path)...)
 	if pod.Spec.ServiceAccountName == "" {
 		for i, v := range pod.Spec.Volumes {
 			if v.Projected == nil {
@@ -59,6 +60,7 @@ func updatable() string {
 func ValidatePodUpdate(pod, old *corev1.Pod) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validatePodAndSpec(pod, path)
+	errs = append(errs, validateAnnotationsUpdate(pod, old, field.NewPath("metadata", "annotations"))...)
 	more, stop := validateImages(pod.Spec.Containers, old.Spec.Containers, path.Child("containers"))
 	errs = append(errs, more...)
 	if stop {
@@ -69,12 +71,13 @@ func ValidatePodUpdate(pod, old *corev1.Pod) field.ErrorList {
 	if stop {
 		return errs
 	}
-	errs = append(errs, validateDeadline(pod, old, path.Child("activeDeadlineSeconds"))...)
-	errs = append(errs, validateFewerGates(pod, old, path.Child("schedulingGates"))...)
-	errs = append(errs, validateMoreTolerations(pod.Spec.Tolerations, old.Spec.Tolerations, path.Child("tolerations"))...)
-	if len(errs) > 0 {
+	more, stop = validateDeadline(pod, old, path.Child("activeDeadlineSeconds"))
+	errs = append(errs, more...)
+	if stop {
 		return errs
 	}
+	errs = append(errs, validateMoreTolerations(pod.Spec.Tolerations, old.Spec.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, validateFewerGates(pod, old, path.Child("schedulingGates"))...)
 	was := allowed(pod, old)
 	if len(old.Spec.SchedulingGates) > 0 {
 		errs = append(errs, narrowed(pod, old, was, path)...)
@@ -109,7 +112,7 @@ func narrowed(pod, old *corev1.Pod, was *corev1.PodSpec, path *field.Path) field
 	at := path.Child("nodeSelector")
 	for _, key := range sorted(old.Spec.NodeSelector) {
 		if value, ok := pod.Spec.NodeSelector[key]; !ok || value != old.Spec.NodeSelector[key] {
-			errs = append(errs, field.Invalid(at, pod.Spec.NodeSelector, "only additions are allowed (no mutations or deletions)"))
+			errs = append(errs, field.Invalid(at, pod.Spec.NodeSelector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"))
 			break
 		}
 	}
@@ -121,11 +124,43 @@ func narrowed(pod, old *corev1.Pod, was *corev1.PodSpec, path *field.Path) field
 	if old.Spec.Affinity != nil {
 		before = old.Spec.Affinity.NodeAffinity
 	}
-	if before == nil && now != nil {
-		if old.Spec.Affinity == nil && (pod.Spec.Affinity.PodAffinity == nil && pod.Spec.Affinity.PodAntiAffinity == nil) {
-			was.Affinity = nil
-		} else {
-			was.Affinity.NodeAffinity = nil
+	if equality.Semantic.DeepEqual(before, now) {
+		return errs
+	}
+	errs = append(errs, narrowedTerms(now, before, path.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"))...)
+	switch {
+	case was.Affinity == nil:
+		was.Affinity = &corev1.Affinity{NodeAffinity: before}
+	case old.Spec.Affinity == nil && was.Affinity.PodAffinity == nil && was.Affinity.PodAntiAffinity == nil:
+		was.Affinity = nil
+	default:
+		was.Affinity.NodeAffinity = before
+	}
+	return errs
+}
+
+// narrowedTerms: terms are alternatives, so none may come; what a term demands
+// is all needed, so that more may.
+func narrowedTerms(now, before *corev1.NodeAffinity, path *field.Path) field.ErrorList {
+	terms := func(a *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
+		if a == nil || a.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+			return nil
+		}
+		return a.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	}
+	was, is := terms(before), terms(now)
+	if len(was) > 0 && len(was) != len(is) {
+		return field.ErrorList{field.Invalid(path, is, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")}
+	}
+	more := func(is, was []corev1.NodeSelectorRequirement) bool {
+		return len(is) >= len(was) && equality.Semantic.DeepEqual(is[:len(was)], was)
+	}
+	var errs field.ErrorList
+	for i := range was {
+		// A term that demands nothing matches nothing: it cannot be narrowed.
+		none := len(was[i].MatchExpressions)+len(was[i].MatchFields) == 0 && len(is[i].MatchExpressions)+len(is[i].MatchFields) > 0
+		if none || !more(is[i].MatchExpressions, was[i].MatchExpressions) || !more(is[i].MatchFields, was[i].MatchFields) {
+			errs = append(errs, field.Invalid(path.Index(i), is[i], "only additions are allowed (no mutations or deletions)"))
 		}
 	}
 	return errs
@@ -139,21 +174,21 @@ func validateImages(containers, old []corev1.Container, path *field.Path) (field
 	return nil, false // ValidateSpec has seen the images
 }
 
-func validateDeadline(pod, old *corev1.Pod, path *field.Path) field.ErrorList {
+// validateDeadline: a deadline may come nearer. stop says that nothing else is
+// looked at.
+func validateDeadline(pod, old *corev1.Pod, path *field.Path) (errs field.ErrorList, stop bool) {
 	now, was := pod.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds
-	var errs field.ErrorList
 	switch {
 	case now == nil && was != nil:
-		errs = append(errs, field.Invalid(path, now, "must not update from a positive integer to nil value"))
-	case now != nil && (was == nil || *now != *was):
-		if *now < 0 || *now > math.MaxInt32 {
-			return field.ErrorList{field.Invalid(path, *now, validation.InclusiveRangeError(0, math.MaxInt32))}
-		}
-		if was != nil && *was < *now {
-			errs = append(errs, field.Invalid(path, *now, "must be less than or equal to previous value"))
-		}
+		return field.ErrorList{field.Invalid(path, now, "must not update from a positive integer to nil value")}, false
+	case now == nil:
+		return nil, false
+	case *now < 0 || *now > math.MaxInt32:
+		return field.ErrorList{field.Invalid(path, *now, validation.InclusiveRangeError(0, math.MaxInt32))}, true
+	case was != nil && *was < *now:
+		return field.ErrorList{field.Invalid(path, *now, "must be less than or equal to previous value")}, true
 	}
-	return errs
+	return nil, false
 }
 
 func validateFewerGates(pod, old *corev1.Pod, path *field.Path) field.ErrorList {

@@ -76,7 +76,7 @@ func TestValidatePod(t *testing.T) {
 		{"env label", `containers: [{name: c, image: i, env: [{name: A, valueFrom: {fieldRef: {fieldPath: "metadata.labels['a']"}}}]}]`, nil},
 		{"mount of nothing", `containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v}]}]`, []string{"spec.containers[0].volumeMounts[0].name: Not found"}},
 		{"mounts in one place", `{containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /v}]}], volumes: [{name: v}]}`, []string{"spec.containers[0].volumeMounts[1].mountPath: Invalid value: must be unique"}},
-		{"sub path up", `{containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v, subPath: a/../b}]}], volumes: [{name: v}]}`, []string{"spec.containers[0].volumeMounts[0].subPath: Invalid value: must not contain '..'"}},
+		{"sub path up", `{containers: [{name: c, image: i, volumeMounts: [{name: v, mountPath: /v, subPath: a/../b}]}], volumes: [{name: v}]}`, []string{"spec.containers[0].volumeMounts.subPath: Invalid value: must not contain '..'"}},
 		{"volume of two kinds", `volumes: [{name: v, emptyDir: {}, hostPath: {path: /}}]`, []string{"spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"}},
 		{"volumes twice", `volumes: [{name: v}, {name: v}]`, []string{"spec.volumes[1].name: Duplicate value"}},
 		{"secret without name", `volumes: [{name: v, secret: {}}]`, []string{"spec.volumes[0].secret.secretName: Required value"}},
@@ -127,6 +127,33 @@ func TestValidatePod(t *testing.T) {
 	}
 }
 
+func affinity(terms string) string {
+	return `affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [` + terms + `]}}}`
+}
+
+func TestValidateAnnotations(t *testing.T) {
+	const armor = corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix
+	for _, c := range []struct {
+		name     string
+		old, now map[string]string
+		want     string
+	}{
+		{"cost", nil, map[string]string{corev1.PodDeletionCost: "-10"}, ""},
+		{"cost of words", nil, map[string]string{corev1.PodDeletionCost: "+1"}, "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: must be a 32bit integer"},
+		{"mirror of no node", map[string]string{corev1.MirrorPodAnnotationKey: "x"}, map[string]string{corev1.MirrorPodAnnotationKey: "x"}, "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: must set spec.nodeName if mirror pod annotation is set"},
+		{"no mirror any more", map[string]string{corev1.MirrorPodAnnotationKey: "x"}, nil, "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not remove or update mirror pod annotation"},
+		{"profile of another", map[string]string{armor + "x": "unconfined"}, map[string]string{armor + "x": "unconfined"}, "metadata.annotations[" + armor + "x]: Invalid value: container not found"},
+		{"profile that is none", map[string]string{armor + "c": "x"}, map[string]string{armor + "c": "x"}, "metadata.annotations[" + armor + "c]: Invalid value: invalid AppArmor profile name: \"x\""},
+		{"profile later", nil, map[string]string{armor + "c": "unconfined"}, "metadata.annotations[" + armor + "c]: Forbidden: may not add AppArmor annotations"},
+	} {
+		pod, old := newPod(t, `{}`), newPod(t, `{}`)
+		pod.Annotations, old.Annotations = c.now, c.old
+		if got := strings.Join(texts(ValidatePodUpdate(pod, old)), "|"); got != c.want {
+			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestValidatePodUpdate(t *testing.T) {
 	for _, c := range []struct {
 		name, old, spec string
@@ -142,6 +169,14 @@ func TestValidatePodUpdate(t *testing.T) {
 		{"deadline gone", `activeDeadlineSeconds: 5`, `{}`, "spec.activeDeadlineSeconds: Invalid value: must not update from a positive integer to nil value"},
 		{"gate opened", `schedulingGates: [{name: a}]`, `{}`, ""},
 		{"gate added", `{}`, `schedulingGates: [{name: a}]`, "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'a'"},
+		{"gated, another selector", `{schedulingGates: [{name: a}], nodeSelector: {a: b}}`, `{schedulingGates: [{name: a}], nodeSelector: {a: c}}`, "spec.nodeSelector: Invalid value: only additions to spec.nodeSelector are allowed (no mutations or deletions)"},
+		{"gated, affinity narrowed", `{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: a, operator: Exists}]}`) + `}`,
+			`{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: a, operator: Exists}, {key: b, operator: Exists}]}`) + `}`, ""},
+		{"gated, affinity changed", `{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: a, operator: Exists}]}`) + `}`,
+			`{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: b, operator: Exists}]}`) + `}`, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]: Invalid value: only additions are allowed (no mutations or deletions)"},
+		{"gated, affinity wider", `{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: a, operator: Exists}]}`) + `}`,
+			`{schedulingGates: [{name: a}], ` + affinity(`{matchExpressions: [{key: a, operator: Exists}]}, {matchExpressions: [{key: b, operator: Exists}]}`) + `}`, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: no additions/deletions to non-empty NodeSelectorTerms list are allowed"},
+		{"two faults", `{}`, `{hostname: a, priorityClassName: _}`, "spec.priorityClassName: Invalid value: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')|spec: Forbidden: pod updates may not change fields other than"},
 		{"gated selector", `schedulingGates: [{name: a}]`, `{schedulingGates: [{name: a}], nodeSelector: {a: b}}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
