@@ -71,7 +71,7 @@ type frontend struct {
 
 func (p planner) plan(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, before slots) *ruleset {
 	rs := &ruleset{elements: map[element]string{}, pickers: map[picker]bool{}}
-	if svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" || othersService(svc) {
 		return rs
 	}
 	for _, family := range families() {
@@ -80,6 +80,14 @@ func (p planner) plan(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, bef
 		}
 	}
 	return rs
+}
+
+// othersService tells whether the Service's labels leave it to another proxy, or
+// to none, as kube-proxy does.
+func othersService(svc *corev1.Service) bool {
+	_, another := svc.Labels["service.kubernetes.io/service-proxy-name"]
+	_, none := svc.Labels[corev1.IsHeadlessService]
+	return another || none
 }
 
 func (p planner) planPort(rs *ruleset, svc *corev1.Service, port *corev1.ServicePort,

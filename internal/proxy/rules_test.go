@@ -169,3 +169,18 @@ func TestTwoServicesWithOneAddress(t *testing.T) {
 		t.Errorf("the node's own service did not win")
 	}
 }
+
+// TestServicesOfOtherProxies: a label hands a Service to another proxy, which
+// may use the same addresses.
+func TestServicesOfOtherProxies(t *testing.T) {
+	eps := []*discoveryv1.EndpointSlice{slice("web", netip.MustParseAddr("10.42.0.5"))}
+	for label, want := range map[string]bool{
+		"app": true, "service.kubernetes.io/service-proxy-name": false, corev1.IsHeadlessService: false,
+	} {
+		svc := service("web", "10.43.0.50", 80, 30080)
+		svc.Labels = map[string]string{label: "x"}
+		if rs := (planner{nodeName: "n"}).plan(svc, eps, nil); (len(rs.elements) > 0) != want {
+			t.Errorf("%s: %d elements", label, len(rs.elements))
+		}
+	}
+}
