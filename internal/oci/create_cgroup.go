@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -40,6 +41,10 @@ func (cr *creation) makeCgroup(context.Context) error {
 		p = l.CgroupsPath
 	}
 	if err := cr.useCgroup(p); err != nil {
+		return err
+	}
+	// For who finds nothing but this, should we be killed before there is a record.
+	if err := os.Symlink(p, filepath.Join(cr.c.Dir, cgroupLink)); err != nil {
 		return err
 	}
 	if !cr.early() {

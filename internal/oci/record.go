@@ -45,6 +45,7 @@ const (
 	recordFile = "state.json"
 	nextFile   = ".tmp-" + recordFile // becomes it
 	specFile   = "config.json"
+	cgroupLink = "cgroup" // a link whose target is the cgroup's path, written before the cgroup is made
 	startSock  = "start.sock"
 )
 

@@ -118,7 +118,7 @@ func (c *Container) Delete(force bool) error {
 			return fmt.Errorf("deleting container %q: %w", c.ID, errors.Join(err, e))
 		}
 	}
-	if err := rootfd.RemoveDir(c.Dir, specFile, recordFile); err != nil {
+	if err := rootfd.RemoveDir(c.Dir, cgroupLink, specFile, recordFile); err != nil {
 		return fmt.Errorf("deleting container %q: %w", c.ID, err)
 	}
 	c.poststop(hooks)

@@ -2,15 +2,12 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
 	"time"
-
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"go.skiff.dev/skiff/internal/kernel/cgroup"
 	"go.skiff.dev/skiff/internal/kernel/pidfd"
@@ -32,26 +29,17 @@ func removeUnfinished(stateDir, id string, patience time.Duration) error {
 	if _, err := os.Lstat(filepath.Join(dir, recordFile)); !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(err, fmt.Errorf("removing unfinished container %q: %w", id, ErrExists))
 	}
-	err := removeIdle(unfinishedCgroup(dir, id), patience)
+	err := removeIdle(unfinishedCgroup(dir), patience)
 	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		return fmt.Errorf("removing unfinished container %q: %w", id, err)
 	}
 	return nil
 }
 
-// unfinishedCgroup is the cgroup that the configuration asks for; nil where it is relative to a caller who is gone. The
-// configuration is whole before the cgroup is made.
-func unfinishedCgroup(dir, id string) *cgroup.Manager {
-	data, err := os.ReadFile(filepath.Join(dir, specFile))
-	var s specs.Spec
-	if err != nil || json.Unmarshal(data, &s) != nil {
-		return nil
-	}
-	p := "/" + id
-	if s.Linux != nil && s.Linux.CgroupsPath != "" {
-		p = s.Linux.CgroupsPath
-	}
-	if !path.IsAbs(p) {
+// unfinishedCgroup is the cgroup that was about to be made; nil where it is relative to a caller who is gone, or none was.
+func unfinishedCgroup(dir string) *cgroup.Manager {
+	p, err := os.Readlink(filepath.Join(dir, cgroupLink))
+	if err != nil || !path.IsAbs(p) {
 		return nil
 	}
 	m, err := cgroup.New(p)
