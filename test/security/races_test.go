@@ -20,6 +20,8 @@ const (
 	// starts is how many containers a race is run against, calls how many single steps.
 	starts = 25
 	calls  = 10_000
+	// tries is how many are started at most until one comes up: most find the link and give up.
+	tries = 1000
 )
 
 // trap makes, below dir, a directory "real" and a link "link" to target, which swap exchanges.
@@ -103,7 +105,7 @@ func TestRaceOfMasking(t *testing.T) {
 	stop := trap(t, filepath.Join(b.root, "m"), "/proc/sys")
 	defer stop()
 	up := 0
-	for i := range starts {
+	for i := 0; i < starts || up == 0 && i < tries; i++ {
 		// Only the bind of a regular file over the masked one would show other numbers.
 		b.renew(`for f in /proc/timer_list /proc/kcore /proc/keys; do test -e $f && stat -c '%F %t %T' $f; done; exec 2>&-; (echo x > /proc/sysrq-trigger) && echo written; echo up`)
 		b.ownDev()
@@ -135,7 +137,7 @@ func TestRaceOfConsole(t *testing.T) {
 	b.must(os.Symlink("/proc/sys/kernel/core_pattern", link))
 	defer swap(t, console, link)()
 	up := 0
-	for i := range starts {
+	for i := 0; i < starts || up == 0 && i < tries; i++ {
 		b.renew(`grep ' devpts ' /proc/self/mountinfo`)
 		b.ownDev()
 		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666"}})
@@ -167,7 +169,7 @@ func TestRaceOfSettings(t *testing.T) {
 	b.must(os.Symlink("fake", filepath.Join(b.root, "proc2")))
 	defer swap(t, filepath.Join(b.root, "proc"), filepath.Join(b.root, "proc2"))()
 	up := 0
-	for i := range starts {
+	for i := 0; i < starts || up == 0 && i < tries; i++ {
 		b.renew("cat /proc/sys/net/ipv4/ip_unprivileged_port_start")
 		b.spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "77"}
 		out, err := b.run()
