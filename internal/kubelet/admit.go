@@ -20,8 +20,8 @@ type refusal struct{ Reason, Message string }
 // containers was admitted by an earlier run of skiff.
 func (w *worker) admit(now time.Time) {
 	w.admitted = true
-	over := w.pod.DeletionTimestamp != nil || w.removed || w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded
-	if over || len(w.view.Sandboxes) > 0 {
+	ending := w.pod.DeletionTimestamp != nil || w.removed || over(w.pod.Status.Phase)
+	if ending || len(w.view.Sandboxes) > 0 {
 		if !w.removed {
 			w.adoptResources()
 			w.k.admission.add(w.pod)
@@ -60,14 +60,10 @@ func (w *worker) refused() *refusal {
 // where there is none it must not run.
 func wantsAppArmor(pod *v1.Pod) bool {
 	wants := false
-	look := func(c *v1.Container) {
+	everyContainer(pod, func(c *v1.Container) {
 		p := apparmorProfile(pod, c)
 		wants = wants || p != nil && p.ProfileType != runtimeapi.SecurityProfile_Unconfined
-	}
-	eachContainer(pod, look)
-	for i := range pod.Spec.EphemeralContainers {
-		look((*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
-	}
+	})
 	return wants
 }
 

@@ -79,12 +79,7 @@ func initializedCondition(s *v1.PodStatus, in statusInput) v1.PodCondition {
 	var waiting []string
 	for i := range in.Pod.Spec.InitContainers {
 		c := &in.Pod.Spec.InitContainers[i]
-		st := statusOf(s.InitContainerStatuses, c.Name)
-		done := st != nil && st.Ready
-		if isSidecar(c) {
-			done = st != nil && st.Started != nil && *st.Started
-		}
-		if !done {
+		if st := statusOf(s.InitContainerStatuses, c.Name); st == nil || !initDone(c, st) {
 			waiting = append(waiting, c.Name)
 		}
 	}

@@ -115,7 +115,7 @@ func markUnknown(pod *v1.Pod, s *v1.PodStatus) {
 		}
 	}
 	if n := len(s.InitContainerStatuses); n > 0 {
-		initialized = initialized || initDone(pod, &s.InitContainerStatuses[n-1])
+		initialized = initialized || initDone(findContainer(pod, s.InitContainerStatuses[n-1].Name), &s.InitContainerStatuses[n-1])
 		markAll(s.InitContainerStatuses[:last+1])
 	}
 	if initialized {
@@ -124,12 +124,11 @@ func markUnknown(pod *v1.Pod, s *v1.PodStatus) {
 }
 
 // initDone reports whether an init container has done its part.
-func initDone(pod *v1.Pod, s *v1.ContainerStatus) bool {
-	c := findContainer(pod, s.Name)
-	if c == nil || isSidecar(c) {
-		return s.State.Running != nil && isTrue(s.Started)
+func initDone(c *v1.Container, s *v1.ContainerStatus) bool {
+	if isSidecar(c) {
+		return isTrue(s.Started)
 	}
-	return s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+	return s.Ready
 }
 
 func markAll(all []v1.ContainerStatus) {

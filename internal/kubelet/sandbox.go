@@ -159,13 +159,9 @@ func namespaceOptions(pod *v1.Pod, users *runtimeapi.UserNamespace) *runtimeapi.
 
 func anyPrivileged(pod *v1.Pod) bool {
 	found := false
-	look := func(c *v1.Container) {
-		found = found || (c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged)
-	}
-	eachContainer(pod, look)
-	for _, e := range pod.Spec.EphemeralContainers {
-		look((*v1.Container)(&e.EphemeralContainerCommon))
-	}
+	everyContainer(pod, func(c *v1.Container) {
+		found = found || c.SecurityContext != nil && isTrue(c.SecurityContext.Privileged)
+	})
 	return found
 }
 
@@ -176,6 +172,14 @@ func eachContainer(pod *v1.Pod, visit func(*v1.Container)) {
 	}
 	for i := range pod.Spec.Containers {
 		visit(&pod.Spec.Containers[i])
+	}
+}
+
+// everyContainer visits those, and ephemeral ones.
+func everyContainer(pod *v1.Pod, visit func(*v1.Container)) {
+	eachContainer(pod, visit)
+	for i := range pod.Spec.EphemeralContainers {
+		visit((*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 }
 

@@ -212,7 +212,7 @@ func (w *worker) checkEnd(now time.Time) {
 		}
 	case deleted:
 		w.end(termination{Since: now, Grace: grace})
-	case w.pod.Status.Phase == v1.PodFailed || w.pod.Status.Phase == v1.PodSucceeded:
+	case over(w.pod.Status.Phase):
 		w.end(termination{Since: now, Grace: grace})
 	default:
 		if at := w.deadline(); !at.IsZero() && !now.Before(at) {

@@ -51,7 +51,9 @@ func (cr *creation) makeCgroup(context.Context) error {
 		return cr.makePart(cr.c.cg)
 	}
 	v2, v1 := cr.c.cg.Split()
-	cr.rest = v1
+	if len(v1.Dirs()) > 0 {
+		cr.rest = v1
+	}
 	return cr.makePart(v2)
 }
 
@@ -63,7 +65,7 @@ func (cr *creation) early() bool {
 
 // makeRest makes the cgroups that init was not cloned into.
 func (cr *creation) makeRest(context.Context) error {
-	if cr.rest == nil || len(cr.rest.Dirs()) == 0 {
+	if cr.rest == nil {
 		return nil
 	}
 	m := cr.rest
@@ -95,7 +97,7 @@ func (cr *creation) makePart(m *cgroup.Manager) error {
 	if !cr.existed && roomy(cr.o.Spec) {
 		return cr.sp.bornIn(m, &cr.files)
 	}
-	if cr.rest != nil && len(cr.rest.Dirs()) > 0 { // the limits are in the others
+	if cr.rest != nil { // the limits are in the others
 		return nil
 	}
 	return cr.setLimits()
