@@ -70,6 +70,7 @@ func TestUnfinishedIsSwept(t *testing.T) {
 		file("oci/directory/config.json", spec("directory")[:20])
 		for _, id := range []string{"cgroup", "torn"} {
 			file("oci/"+id+"/config.json", spec(id))
+			must(os.Symlink(n.cgroup+"/"+id, filepath.Join(n.opts.Dir, "oci", id, "cgroup")))
 			group, err := cgroup.New(n.cgroup + "/" + id)
 			must(err)
 			must(group.Create())
